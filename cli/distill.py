@@ -1,0 +1,137 @@
+"""`stdvid distill`: train teachers and students."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from stdvid.distill.trainer import Run
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Train teachers and distil students of your own.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file, or the name of a bundled one.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Run directory; a run in it is resumed.")]
+StylesOption = Annotated[list[Path] | None, typer.Option("--styles", help="Folder of style images; repeatable.")]
+PhotosOption = Annotated[list[Path] | None, typer.Option("--photos", help="Folder of content images; repeatable.")]
+MinutesOption = Annotated[float | None, typer.Option("--minutes", min=0, help="Stop after this many minutes.")]
+StepsOption = Annotated[int | None, typer.Option("--max-steps", min=0, help="Stop at this step.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of weights and data.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+
+@app.command()
+def teacher(
+    out: OutOption,
+    config: ConfigOption = None,
+    styles: StylesOption = None,
+    photos: PhotosOption = None,
+    minutes: MinutesOption = None,
+    max_steps: StepsOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train a teacher: style-conditioned denoising on two folders of images."""
+    from stdvid.distill.build import build_teacher
+    from stdvid.distill.settings import TeacherSettings
+
+    settings = _settings(TeacherSettings, config, "nano-teacher", _overrides(styles, photos, seed))
+    _train(build_teacher(settings, out, device), max_steps, minutes)
+
+
+@app.command()
+def student(
+    out: OutOption,
+    teacher: Annotated[Path | None, typer.Option("--teacher", help="Run directory or bundle of the teacher.")] = None,
+    start: Annotated[Path | None, typer.Option("--start", help="Run directory whose student is trained on.")] = None,
+    method: Annotated[str, typer.Option("--method", help="Distillation method: std.")] = "std",
+    config: ConfigOption = None,
+    styles: StylesOption = None,
+    photos: PhotosOption = None,
+    minutes: MinutesOption = None,
+    max_steps: StepsOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Distil a student from a teacher on its single trajectory."""
+    from stdvid.distill.build import build_student
+    from stdvid.distill.settings import StudentSettings
+
+    overrides = _overrides(styles, photos, seed)
+    overrides["loss"] = {"method": method}
+    overrides |= {k: str(v) for k, v in (("teacher", teacher), ("start", start)) if v is not None}
+    settings = _settings(StudentSettings, config, "nano-student", overrides)
+    _train(build_student(settings, out, device), max_steps, minutes)
+
+
+@app.command()
+def export(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run directories of one architecture.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
+    name: Annotated[str, typer.Option("--name", help="What the bundle calls itself.")],
+    card: Annotated[Path, typer.Option("--card", help="Model card (Markdown) to put in it.")],
+) -> None:
+    """Write trained networks as a bundle for `stdvid stylize`: fp16 safetensors with a manifest and hashes."""
+    from stdvid.distill.build import export_bundle
+    from stdvid.errors import InputError
+
+    try:
+        text = card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"model card '{card}' cannot be read; a Markdown text file is needed; check --card") from exc
+    bundle = export_bundle(runs, out, name, text)
+    for entry in bundle.networks:
+        print(f"{bundle.folder / entry.file}  sha256 {entry.sha256}")
+
+
+def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int | None) -> dict[str, Any]:
+    data = {k: [str(p) for p in v] for k, v in (("styles", styles), ("photos", photos)) if v}
+    overrides: dict[str, Any] = {"data": data} if data else {}
+    if seed is not None:
+        overrides["optim"] = {"seed": seed}
+    return overrides
+
+
+def _settings(cls: type[T], config: Path | None, default: str, overrides: dict[str, Any]) -> T:
+    from importlib.resources import files
+
+    from stdvid.config import from_toml
+
+    name = str(config or default)
+    bundled = files("stdvid_presets") / "distill" / f"{name}.toml"
+    return from_toml(cls, Path(str(bundled)) if bundled.is_file() else Path(name), overrides)
+
+
+def _train(run: Run, max_steps: int | None, minutes: float | None) -> None:
+    import math
+    import signal
+
+    from rich.console import Console
+
+    from stdvid.distill.trainer import train
+
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, _: stopped.append(caught))
+    console = Console(stderr=True)
+    if run.step:
+        console.print(f"resumed at step {run.step}", highlight=False)
+    limit = math.inf if minutes is None else minutes * 60
+    steps = run.optim.steps if max_steps is None else max_steps
+    for event in train(run, max_steps=steps, max_seconds=limit, stop=lambda: bool(stopped)):
+        parts = "  ".join(f"{k} {v:.4f}" for k, v in event.parts.items())
+        console.print(f"step {event.step}  {event.seconds:.0f} s  {parts}", highlight=False)
+    run.write_sheet()
+    console.print(f"saved at step {run.step} in {run.folder}", highlight=False)
+    if stopped:
+        from stdvid.errors import Interrupted
+
+        raise Interrupted(f"stopped at step {run.step}; the checkpoint is saved; the same command resumes")

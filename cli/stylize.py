@@ -1,0 +1,291 @@
+"""stdvid stylize: options to a Job, its plan and its run; what they say to the user."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from stdvid.errors import StdvidError, UsageError
+
+from .report import ProgressMode
+
+if TYPE_CHECKING:
+    from stdvid.config import EncodeConfig
+    from stdvid.stylize import Job
+
+    from .report import Reporter
+
+_IO = "Input and output"
+_LOOK = "Look"
+_VIDEO = "Video"
+_ENCODE = "Encoding"
+_RUN = "Running"
+_SAY = "Reporting"
+
+_OPTION_NAMES = {
+    "sampling.strength": "--strength",
+    "sampling.steps": "--steps",
+    "sampling.guidance": "--guidance",
+    "sampling.color": "--color",
+    "sampling.seed": "--seed",
+    "video.size": "--size",
+    "video.window": "--window",
+    "video.overlap": "--overlap",
+    "video.consistency": "--consistency",
+    "encode.crf": "--crf",
+}
+
+
+def stylize(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video file or an image.", show_default=False)],
+    style: Annotated[
+        list[str],
+        typer.Option(
+            "--style",
+            metavar="PATH|NAME",
+            help="Reference image, or the name of a bundled style (see `stdvid presets list`). Repeat it to describe "
+            "one style by several images.",
+            rich_help_panel=_IO,
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Output file; {stem} {style} {preset} {ext} are filled in. "
+            "Default: {stem}.{style}.mp4 beside the input (.png for an image).",
+            rich_help_panel=_IO,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("-y", help="Overwrite an existing output.", rich_help_panel=_IO)] = False,
+    no: Annotated[
+        bool,
+        typer.Option(
+            "-n",
+            help="Never overwrite: an output that exists is left as it is, and that counts as done. "
+            "With neither -y nor -n it is an error (exit 2).",
+            rich_help_panel=_IO,
+        ),
+    ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="First frame: 120f, seconds (3.5) or timecode (00:01:02.500).", rich_help_panel=_IO
+        ),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Frame to stop before, written the same.", rich_help_panel=_IO)
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="Bundled preset, or a TOML file; the options below win.", rich_help_panel=_LOOK
+        ),
+    ] = "nano",
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F",
+            help="How much is repainted, above 0 to 1; rounds to what the model was distilled for, and says so.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Network steps a frame, exactly.", rich_help_panel=_LOOK),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(metavar="F", help="Push the style beyond what the model gives by itself.", rich_help_panel=_LOOK),
+    ] = None,
+    color: Annotated[
+        float | None,
+        typer.Option(metavar="F", help="0 to 1: how far the palette moves to the reference's.", rich_help_panel=_LOOK),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the noise.", rich_help_panel=_LOOK)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|WxH",
+            help="Working size in pixels: the short side, or exact. The display aspect stays the source's.",
+            rich_help_panel=_VIDEO,
+        ),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(metavar="N", help="Frames repainted together.", rich_help_panel=_VIDEO)
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Frames that windows share and blend over.", rich_help_panel=_VIDEO),
+    ] = None,
+    consistency: Annotated[
+        Literal["none", "noise"] | None,
+        typer.Option(
+            help="none: new noise for every frame; noise: the same noise for all, so that strokes do not boil.",
+            rich_help_panel=_VIDEO,
+        ),
+    ] = None,
+    fps_mode: Annotated[
+        Literal["vfr", "cfr"],
+        typer.Option(help="vfr keeps the source's timestamps; cfr makes them even.", rich_help_panel=_VIDEO),
+    ] = "vfr",
+    codec: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Video encoder, by its FFmpeg name.", rich_help_panel=_ENCODE)
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(metavar="N", help="Quality; lower is better and larger.", rich_help_panel=_ENCODE)
+    ] = None,
+    enc: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="Option for the encoder, repeatable.", rich_help_panel=_ENCODE),
+    ] = None,
+    no_audio: Annotated[bool, typer.Option("--an", help="Drop audio (else copied).", rich_help_panel=_ENCODE)] = False,
+    no_subtitles: Annotated[
+        bool, typer.Option("--sn", help="Drop subtitles (else copied).", rich_help_panel=_ENCODE)
+    ] = False,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.", rich_help_panel=_RUN)
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="CPU threads of the network; default: all.", rich_help_panel=_RUN),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Events on stdout, one JSON object a line: plan, progress, done, error.",
+            rich_help_panel=_SAY,
+        ),
+    ] = False,
+    progress: Annotated[
+        ProgressMode, typer.Option(help="On stderr; auto: a bar on a terminal, else lines.", rich_help_panel=_SAY)
+    ] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_SAY)] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.", rich_help_panel=_SAY)] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append everything to a log.", rich_help_panel=_SAY)
+    ] = None,
+) -> None:
+    """Repaint a video or image in the style of a reference image.
+
+    Every frame, its time, the sound, subtitles and chapters are kept. Options that are not given come from the preset.
+    """
+    from stdvid.config import load_preset
+
+    from .names import find_style, key_values, output_path
+    from .report import Reporter, log, logging_to
+
+    if yes and no:
+        raise UsageError("both -y and -n; allowed: one of them; drop the other")
+    if quiet and verbose:
+        raise UsageError("both -q and -v; allowed: one of them; drop the other")
+    overrides = {
+        "sampling": {"strength": strength, "steps": steps, "guidance": guidance, "color": color, "seed": seed},
+        "video": {"size": size, "window": window, "overlap": overlap, "consistency": consistency},
+        "encode": {"crf": crf, "enc": key_values("--enc", enc or [])},
+    }
+    config = load_preset(preset, overrides, _OPTION_NAMES)
+    styles = tuple(find_style(name) for name in style)
+    target = output_path(output, source, styles, preset)
+    encode, notes = _encoder(config.encode, target, codec, keep_crf=crf is not None)
+    config = dataclasses.replace(config, encode=encode)
+    points = {"start": _time("--start", start), "end": _time("--end", end)}
+    reporter = Reporter(as_json=as_json, progress=progress, quiet=quiet)
+    with logging_to(log_file, verbose):
+        if no and target.exists() and not dry_run:
+            reporter.event("done", {"output": str(target), "skipped": True})
+            reporter.closing(f"skipped: {target} exists")
+            return
+        from stdvid.stylize import Job
+
+        job = Job(
+            source=source,
+            styles=styles,
+            output=target,
+            config=config,
+            audio=not no_audio,
+            subtitles=not no_subtitles,
+            fps_mode=fps_mode,
+            device=device,
+            threads=threads,
+            overwrite=True if yes else False if no else None,
+            **points,
+        )
+        log.debug("settings %s", dataclasses.asdict(config))
+        try:
+            _carry_out(job, reporter, notes, dry_run=dry_run, as_json=as_json)
+        except StdvidError as exc:
+            log.error("%s", exc)
+            raise
+
+
+def _encoder(encode: EncodeConfig, target: Path, asked: str | None, keep_crf: bool) -> tuple[EncodeConfig, list[str]]:
+    """The encoder asked for, or the preset's; if that is only the default, one that the output can hold, and a note.
+
+    The preset's rate factor is meant for the preset's encoder and goes with it.
+    """
+    from stdvid.config import EncodeConfig
+    from stdvid.media.output import default_codec, output_format
+
+    usual = default_codec(target)
+    codec = asked or (usual if encode.codec == EncodeConfig.codec else encode.codec)
+    if codec == encode.codec:
+        return encode, []
+    note = f"encoding with {codec}: {target.suffix} cannot hold {encode.codec}"
+    notes = [note] if asked is None and not output_format(target).still else []
+    return dataclasses.replace(encode, codec=codec, crf=encode.crf if keep_crf else None), notes
+
+
+def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool, as_json: bool) -> None:
+    from stdvid.stylize import plan, run
+
+    from .report import describe, duration
+    from .signals import stop_on_signals
+
+    planned = plan(job)
+    facts = planned.to_dict()
+    notes = [*notes, *planned.notes]
+    reporter.event("plan", {**facts, "notes": notes})
+    for note in notes:
+        reporter.note(note)
+    if dry_run:
+        if not as_json:
+            print(describe(facts))
+        return
+    stop = threading.Event()
+    frames, seconds = 0, 0.0
+
+    def on_progress(now: Any) -> None:
+        nonlocal frames, seconds
+        frames, seconds = now.frames_done, now.elapsed_s
+        reporter.progress(now)
+
+    with stop_on_signals(stop), reporter.running(total=None):
+        result = run(planned, on_progress=on_progress, stop=stop)
+    for note in result.notes:
+        reporter.note(note)
+    reporter.event("done", {**result.to_dict(), "notes": list(result.notes)})
+    rate = f", {frames / seconds:.2f} fps" if seconds else ""
+    reporter.closing(f"done: {job.output} ({frames} frames in {duration(seconds)}{rate})")
+
+
+def _time(option: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    from stdvid.media.timebase import parse_time_point
+
+    try:
+        return parse_time_point(text)
+    except UsageError as exc:
+        raise UsageError(f"{option}: {exc}") from exc

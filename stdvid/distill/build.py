@@ -1,0 +1,124 @@
+"""From settings to a run that is ready to train: the one place where a training run is put together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from stdvid.config import to_toml
+from stdvid.diffusion.schedule import cosine
+from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
+from stdvid.distill.data import Pool, load_pool
+from stdvid.distill.settings import DataSettings, OptimSettings, StudentSettings, TeacherSettings
+from stdvid.distill.sheets import Sheet
+from stdvid.distill.student import StudentTask
+from stdvid.distill.teacher import TeacherTask
+from stdvid.distill.trainer import Run, resolve_precision
+from stdvid.errors import ModelError, UsageError
+from stdvid.models.bundle import Bundle, write_bundle
+from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
+
+
+def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
+    """Accelerate on one device ('auto', 'cpu', 'cuda', 'mps') in the precision asked for."""
+    accelerator = Accelerator(cpu=device == "cpu")
+    precision = resolve_precision(optim.precision, accelerator.device)
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision) if precision != "no" else accelerator
+
+
+def prepare_folder(folder: Path, settings: Any) -> None:
+    """Make a run directory with its config.toml; UsageError if it holds a run of other settings."""
+    config, text = folder / "config.toml", to_toml(settings)
+    if (folder / CHECKPOINT).exists() and config.exists() and config.read_text(encoding="utf-8") != text:
+        raise UsageError(
+            f"'{folder}' holds a run with other settings; a run resumes with the same ones; "
+            "use another --out, or its own config.toml as --config"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write_text(text, encoding="utf-8")
+
+
+def load_pools(data: DataSettings) -> tuple[Pool, Pool, Sheet]:
+    """Training styles, training photos, and the sheet of held-out pairs."""
+    if not data.styles or not data.photos:
+        raise UsageError("no training pictures; give folders of images; --styles DIR --photos DIR")
+    styles, photos = [Path(p) for p in data.styles], [Path(p) for p in data.photos]
+    options: dict[str, Any] = {
+        "short_side_px": data.short_side_px,
+        "weights": data.weights,
+        "skip_pages": data.skip_pages,
+    }
+    return (
+        load_pool(styles, **options),
+        load_pool(photos, short_side_px=data.short_side_px),
+        Sheet(load_pool(photos, held_out=True), load_pool(styles, held_out=True, **options)),
+    )
+
+
+def load_network(folder: Path) -> tuple[Nano, dict[str, Any]]:
+    """The averaged network of a run directory, and the facts of its checkpoint: step, seconds, and the task's own."""
+    tensors, meta = load_checkpoint(folder / CHECKPOINT)
+    facts = {"step": meta["step"], "seconds": meta["seconds"], **meta["task"]}
+    model = Nano(**facts["architecture"])
+    try:
+        model.load_state_dict(under("ema", tensors))
+    except RuntimeError as exc:
+        raise ModelError(f"'{folder}' does not match its own architecture; train it again") from exc
+    return model.to(memory_format=torch.channels_last), facts
+
+
+def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
+    """A teacher run, new or resumed from `folder`."""
+    prepare_folder(folder, settings)
+    torch.manual_seed(settings.optim.seed)
+    architecture = {**DEFAULT_ARCHITECTURE, **settings.architecture}
+    accelerator = accelerator_for(device, settings.optim)
+    model = Nano(**architecture).to(accelerator.device, memory_format=torch.channels_last)
+    styles, photos, sheet = load_pools(settings.data)
+    task = TeacherTask(
+        model, architecture, cosine(), styles, photos, sheet, settings.loss, settings.optim, settings.data.crop_px, accelerator
+    )
+    return Run(folder, task, settings.optim, accelerator)
+
+
+def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
+    """A student run, new or resumed from `folder`; it starts as a copy of the teacher, or of the run `start`."""
+    if not settings.teacher:
+        raise UsageError("no teacher; a student needs the run directory of one; --teacher DIR")
+    prepare_folder(folder, settings)
+    accelerator = accelerator_for(device, settings.optim)
+    teacher, facts = load_network(Path(settings.teacher))
+    model = load_network(Path(settings.start))[0] if settings.start else copy.deepcopy(teacher)
+    styles, photos, sheet = load_pools(settings.data)
+    task = StudentTask(
+        model.to(accelerator.device),
+        teacher.to(accelerator.device).eval().requires_grad_(False),
+        facts["architecture"],
+        cosine(),
+        styles,
+        photos,
+        sheet,
+        settings.loss,
+        settings.optim,
+        settings.data.crop_px,
+        accelerator,
+    )
+    return Run(folder, task, settings.optim, accelerator)
+
+
+def export_bundle(runs: Sequence[Path], folder: Path, name: str, card: str) -> Bundle:
+    """Write the averaged networks of one teacher run, or of student runs of several strengths, as a bundle.
+
+    Raises ModelError if a folder is no run or they differ in architecture.
+    """
+    loaded = [load_network(run) for run in runs]
+    architectures = [facts["architecture"] for _, facts in loaded]
+    if any(a != architectures[0] for a in architectures):
+        raise ModelError(f"the runs {', '.join(map(str, runs))} differ in architecture; a bundle has one; export apart")
+    networks = [(model, facts["strength"], facts["start"]) for model, facts in loaded]
+    return write_bundle(folder, name, architectures[0], networks, card)

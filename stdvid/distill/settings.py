@@ -1,0 +1,91 @@
+"""What a training run is made of; the keys of presets/distill/*.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where pictures come from and how they are cut."""
+
+    styles: tuple[str, ...] = ()
+    photos: tuple[str, ...] = ()
+    crop_px: int = 128
+    short_side_px: int = 320
+    skip_pages: bool = True
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """AdamW with warm-up, then lr / sqrt(step / decay_after); the weights kept are an EMA."""
+
+    batch: int = 8
+    lr: float = 4e-4
+    warmup_steps: int = 200
+    decay_after: int = 2000
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    steps: int = 100_000
+    save_every_s: int = 300
+    sheet_every: int = 500
+    log_every: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherLoss:
+    """Style-conditioned denoising."""
+
+    max_time: int = 800
+    max_weight: float = 6.0
+    photo_share: float = 0.25
+    drop_style: float = 0.1
+    drop_structure: float = 0.15
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """`stdvid distill teacher`."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    loss: TeacherLoss = field(default_factory=TeacherLoss)
+    architecture: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudentLoss:
+    """Single-trajectory distillation, and the style terms on the student's clean prediction."""
+
+    method: Literal["std"] = "std"
+    strength: float = 0.6
+    window_rate: float = 0.5
+    bank_slots: int = 64
+    bank_probability: float = 0.8
+    guidance_min: float = 1.5
+    guidance_max: float = 2.5
+    target_decay: float = 0.95
+    std: float = 1.0
+    style: float = 0.0
+    style_batch: int = 0
+    style_crop_px: int = 160
+    style_steps: int = 4
+    style_networks: tuple[str, ...] = ("lite1",)
+    structure: float = 0.5
+    low_frequency: float = 2.0
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """`stdvid distill student`."""
+
+    teacher: str = ""
+    start: str = ""
+    data: DataSettings = field(default_factory=DataSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    loss: StudentLoss = field(default_factory=StudentLoss)

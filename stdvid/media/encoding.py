@@ -1,0 +1,141 @@
+"""Choosing and opening the video encoder; every refusal of a name, option or value is a UsageError here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+
+import av
+from av.codec import Codec
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from stdvid.errors import UsageError
+from stdvid.media.colour import ColourTags
+from stdvid.media.opening import reason
+from stdvid.media.timebase import unit_time_base
+
+DEFAULT_CRF = 18
+_MAX_TICKS_PER_SECOND = {"mpeg4": 65535}
+_PREFERRED = ("yuv420p", "yuv422p", "yuv422p10le", "yuv444p", "yuvj420p", "rgb24", "gbrp", "bgr0", "pal8")
+_QUIET = {"libx265": {"x265-params": "log-level=error"}}
+"""Options that keep an encoder's own reports off stderr; PyAV silences only what goes through FFmpeg's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """What to encode with: names as FFmpeg knows them, options as strings, ``crf`` None for the default."""
+
+    codec: str
+    crf: float | None
+    options: Mapping[str, str]
+    pixel_format: str
+
+
+def choose_encoder(codec: str, crf: float | None, options: Mapping[str, str]) -> EncoderChoice:
+    """Check names and find the pixel format: the one asked for with ``pix_fmt``, else yuv420p where there is one.
+
+    Raises:
+        UsageError: no such encoder, not a video encoder, an option or pixel format that it does not have, or a crf
+            that it does not take.
+    """
+    try:
+        entry = Codec(codec, "w")
+    except ValueError as exc:
+        raise UsageError(
+            f"codec {codec!r} is not an encoder of this build of FFmpeg; allowed are for example libx264, libx265, "
+            "libsvtav1, libvpx-vp9; choose one of them"
+        ) from exc
+    if entry.type != "video":
+        raise UsageError(f"codec {codec!r} encodes {entry.type}; a video encoder is needed; choose for example libx264")
+    wanted = dict(options)
+    formats = [f.name for f in entry.video_formats or ()]
+    usual = next((f for f in _PREFERRED if f in formats), (formats or ["yuv420p"])[0])
+    pixel_format = wanted.pop("pix_fmt", usual)
+    if formats and pixel_format not in formats:
+        raise UsageError(
+            f"pix_fmt {pixel_format!r} is unknown to {codec}; allowed are {', '.join(formats)}; choose one"
+        )
+    known = _option_names(codec)
+    for name in wanted:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else "remove it"
+            raise UsageError(f"encoder option {name!r} is unknown; allowed are the options of {codec}; {advice}")
+    if crf is not None and "crf" not in known:
+        raise UsageError(
+            f"crf {crf:g}: {codec} has no constant quality factor; allowed are its own options; use --enc instead"
+        )
+    if "crf" in known and "crf" not in wanted and not {"b", "qp", "qmax"} & set(wanted):
+        wanted["crf"] = f"{DEFAULT_CRF if crf is None else crf:g}"
+    for name, quiet in _QUIET.get(codec, {}).items():
+        wanted[name] = f"{quiet}:{wanted[name]}" if name in wanted else quiet
+    return EncoderChoice(codec, crf, wanted, pixel_format)
+
+
+def _option_names(codec: str) -> set[str]:
+    known = av.CodecContext.create(codec, "w").supported_options
+    return {o.name for o in known.generic} | {o.name for o in known.private}
+
+
+def encoder_time_base(codec: str, source: Fraction) -> Fraction:
+    """A time base of the form 1/n that the encoder accepts and that holds every tick of the source where it can."""
+    exact = unit_time_base(source)
+    limit = _MAX_TICKS_PER_SECOND.get(codec)
+    return exact if limit is None or exact.denominator <= limit else Fraction(1, limit - limit % 1000)
+
+
+def add_video_stream(
+    container: OutputContainer,
+    choice: EncoderChoice,
+    *,
+    width: int,
+    height: int,
+    pixel_aspect: Fraction,
+    time_base: Fraction,
+    rate: Fraction,
+    tags: ColourTags,
+) -> VideoStream:
+    """Add the stream to the container and open its encoder.
+
+    Raises:
+        UsageError: the container cannot hold the codec, or the encoder refuses an option's value.
+    """
+    try:
+        stream = container.add_stream(choice.codec, rate=rate.limit_denominator(1_000_000))
+    except ValueError as exc:
+        raise UsageError(
+            f"codec {choice.codec} cannot be stored in {container.format.name}; allowed is what that container holds; "
+            "choose another codec or file extension"
+        ) from exc
+    assert isinstance(stream, VideoStream)
+    if choice.codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; this library writes to stderr and has no other switch
+    context = stream.codec_context
+    context.width, context.height = width, height
+    context.pix_fmt = choice.pixel_format
+    context.time_base = time_base
+    context.sample_aspect_ratio = pixel_aspect
+    context.color_range = tags.range
+    context.colorspace = tags.matrix
+    context.color_primaries = tags.primaries
+    context.color_trc = tags.transfer
+    context.flags |= int(Flags.frame_duration)  # else the last frame has no duration
+    context.options = dict(choice.options)
+    try:
+        context.open()
+    except (av.FFmpegError, ValueError) as exc:
+        given = " ".join(f"{k}={v}" for k, v in choice.options.items()) or "no options"
+        raise UsageError(
+            f"encoder {choice.codec} refuses {width}x{height} {choice.pixel_format} with {given} ({reason(exc)}); "
+            "allowed are the values in its documentation; correct --crf or --enc"
+        ) from exc
+    if context.options:
+        names = ", ".join(sorted(context.options))
+        raise UsageError(f"encoder option {names} was not taken by {choice.codec}; allowed are its own; remove it")
+    stream.time_base = time_base
+    return stream

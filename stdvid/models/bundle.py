@@ -1,0 +1,181 @@
+"""A bundle: a folder that holds a model ready for inference. Weights are safetensors; nothing is ever unpickled.
+
+    manifest.json     architecture, schedule, networks with their strength and SHA-256, licence
+    *.safetensors     one file a network, fp16
+    MODEL_CARD.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from stdvid.diffusion.schedule import SCHEDULES, Schedule, grid_time, start_index
+from stdvid.errors import ModelError, UsageError
+from stdvid.models.nano import Nano
+from stdvid.models.stylizer import Stylizer
+
+FORMAT = "stdvid-bundle/1"
+MANIFEST = "manifest.json"
+CARD = "MODEL_CARD.md"
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One weight file. `strength` is the eta that a student was distilled for and `start` its first time, a property
+    of the weights; for a teacher `strength` is None (any will do) and `start` the last time that it was trained on."""
+
+    file: str
+    sha256: str
+    strength: float | None
+    start: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A read manifest; the weights stay on disk until `load`."""
+
+    folder: Path
+    name: str
+    architecture: dict[str, Any]
+    schedule: str
+    flops_per_pixel: float
+    licence: str
+    networks: tuple[NetworkEntry, ...]
+
+    def network_for(self, strength: float) -> tuple[NetworkEntry, int, str | None]:
+        """The network nearest to `strength`, the time to start from, and a note if that is not what was asked for.
+
+        Raises UsageError if a teacher cannot start that high.
+        """
+        entry = min(self.networks, key=lambda n: 0.0 if n.strength is None else abs(n.strength - strength))
+        if entry.strength is None:
+            start = int(grid_time(start_index(strength)))
+            if start > entry.start:
+                limit = (entry.start + 1) / SCHEDULES[self.schedule]().train_steps
+                raise UsageError(
+                    f"strength {strength:g} is above what '{self.name}' was trained for; allowed is at most {limit:g}; "
+                    "lower --strength"
+                )
+            return entry, start, None
+        note = None
+        if abs(entry.strength - strength) > 1e-9:
+            known = ", ".join(f"{n.strength:g}" for n in self.networks)
+            note = f"strength {strength:g} rounded to {entry.strength:g}; '{self.name}' has students for {known}"
+        return entry, entry.start, note
+
+    def verify(self) -> None:
+        """Raise ModelError unless every weight file is there and has the hash that the manifest says."""
+        for entry in self.networks:
+            _verified(self.folder / entry.file, entry.sha256)
+
+    def load(self, entry: NetworkEntry, device: torch.device) -> Stylizer:
+        """Load one network, verified, in fp32 and channels-last, ready to run; ModelError if it is damaged."""
+        path = _verified(self.folder / entry.file, entry.sha256)
+        try:
+            model = Nano(**self.architecture)
+            model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        except (RuntimeError, TypeError, SafetensorError) as exc:
+            raise ModelError(f"'{path}' does not fit its manifest; reinstall stdvid or export the bundle again") from exc
+        model = model.to(device, memory_format=torch.channels_last)
+        return Stylizer(model.eval().requires_grad_(False), self.load_schedule())
+
+    def load_schedule(self) -> Schedule:
+        """The noise schedule."""
+        return SCHEDULES[self.schedule]()
+
+
+def bundle_names() -> list[str]:
+    """Names of the embedded bundles."""
+    folder = files("stdvid.models") / "weights"
+    return sorted(p.name for p in folder.iterdir() if (p / MANIFEST).is_file()) if folder.is_dir() else []
+
+
+def read_bundle(base: str) -> Bundle:
+    """Read the manifest of an embedded bundle by name, or of a bundle folder by path.
+
+    Raises:
+        UsageError: no such name or folder.
+        ModelError: the folder holds no valid manifest.
+    """
+    known = bundle_names()
+    folder = Path(str(files("stdvid.models") / "weights" / base)) if base in known else Path(base)
+    if not folder.is_dir():
+        raise UsageError(f"no model named '{base}'; embedded are {', '.join(known)}; or give a bundle folder")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.pop("format") != FORMAT or manifest["schedule"] not in SCHEDULES:
+            raise ValueError("other format")
+        networks = tuple(NetworkEntry(**entry) for entry in manifest.pop("networks"))
+        bundle = Bundle(folder=folder, networks=networks, **manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ModelError(f"'{folder}' is not a model bundle; it needs a {MANIFEST} of {FORMAT}; export one") from exc
+    if not networks or any(Path(n.file).name != n.file for n in networks):
+        raise ModelError(f"'{folder}/{MANIFEST}' names no weight file beside it; export the bundle again")
+    return bundle
+
+
+def write_bundle(
+    folder: Path, name: str, architecture: dict[str, Any], networks: Sequence[tuple[Nano, float | None, int]], card: str
+) -> Bundle:
+    """Write (network, strength, start) triples as a bundle, fp16; files already in `folder` are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for model, strength, start in networks:
+        file = "teacher.safetensors" if strength is None else f"student_eta{strength:.2f}.safetensors"
+        tensors = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
+        save_file(tensors, folder / file, {"format": "pt"})
+        entries.append(NetworkEntry(file, _sha256(folder / file), strength, start))
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "architecture": architecture,
+        "schedule": "cosine",
+        "flops_per_pixel": flops_per_pixel(networks[0][0]),
+        "licence": "Apache-2.0",
+        "networks": [asdict(entry) for entry in entries],
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return read_bundle(str(folder))
+
+
+@torch.no_grad()
+def flops_per_pixel(model: Nano, side_px: int = 128) -> float:
+    """Floating-point operations of one network call, per pixel of the frame."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(model.parameters()).device
+    code = model.style(torch.zeros(1, 3, side_px, side_px, device=device))
+    h = side_px // 4
+    latents = [torch.zeros(1, c, h, h, device=device) for c in (48, 16)]
+    with FlopCounterMode(display=False) as counter:
+        model(latents[0], torch.zeros(1, dtype=torch.long, device=device), latents[1], code)
+    return float(counter.get_total_flops()) / side_px**2
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verified(path: Path, sha256: str) -> Path:
+    try:
+        found = _sha256(path)
+    except OSError as exc:
+        raise ModelError(f"weight file '{path}' cannot be read; reinstall stdvid or export the bundle again") from exc
+    if found != sha256:
+        raise ModelError(
+            f"weight file '{path}' has SHA-256 {found[:12]}..., its manifest says {sha256[:12]}...; "
+            "it is damaged: reinstall stdvid or export the bundle again"
+        )
+    return path

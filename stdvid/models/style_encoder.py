@@ -1,0 +1,82 @@
+"""The style encoder: pictures of a style to a code of tokens (local) and a vector (statistics)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STYLE_CROP_PX = 128
+"""Side of the square crops that the encoder is trained on and reads a reference in."""
+
+_WIDTHS = (48, 64, 96, 160)
+
+
+@dataclass(frozen=True)
+class StyleCode:
+    """What the denoiser knows of a style: `tokens` [N, L, token_dim] to attend to, `vector` [N, vector_dim]."""
+
+    tokens: Tensor
+    vector: Tensor
+
+    def expand(self, n: int) -> StyleCode:
+        """The same code for a batch of `n`; only a code of batch 1 can be expanded."""
+        return StyleCode(self.tokens.expand(n, -1, -1), self.vector.expand(n, -1))
+
+    def select(self, keep: Tensor, other: StyleCode) -> StyleCode:
+        """This code where `keep` (bool [N]) is true, `other`'s elsewhere."""
+        return StyleCode(
+            torch.where(keep.view(-1, 1, 1), self.tokens, other.tokens),
+            torch.where(keep.view(-1, 1), self.vector, other.vector),
+        )
+
+
+class _Level(nn.Module):
+    """Two convolutions, the first halving the size; gives features and, before they are normalised, their statistics."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(width_in, width_out, 3, 2, 1)
+        self.norm_down = nn.GroupNorm(8, width_out)
+        self.conv = nn.Conv2d(width_out, width_out, 3, 1, 1)
+        self.norm = nn.GroupNorm(8, width_out)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raw = self.conv(F.silu(self.norm_down(self.down(x))))
+        return F.silu(self.norm(raw)), raw
+
+
+def _statistics(features: Tensor) -> Tensor:
+    """Mean and log standard deviation over space: [N, C, H, W] -> [N, 2C], float32."""
+    features = features.float()
+    return torch.cat([features.mean((2, 3)), features.std((2, 3)).clamp(min=1e-4).log()], 1)
+
+
+class StyleEncoder(nn.Module):
+    """A small CNN trained with the denoiser; statistics of every level make the vector, the last map the tokens."""
+
+    def __init__(self, token_dim: int = 128, vector_dim: int = 256) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3 * 4, _WIDTHS[0], 3, 1, 1)
+        self.levels = nn.ModuleList(_Level(a, b) for a, b in zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))
+        self.to_token = nn.Linear(_WIDTHS[-1], token_dim)
+        self.token_norm = nn.LayerNorm(token_dim)
+        self.to_vector = nn.Linear(2 * sum(_WIDTHS), vector_dim)
+        self.null_token = nn.Parameter(torch.zeros(1, 1, token_dim))
+        self.null_vector = nn.Parameter(torch.zeros(1, vector_dim))
+
+    def forward(self, crops: Tensor) -> StyleCode:
+        """Encode `crops`, float [N, 3, S, S] in [-1, 1], S a multiple of 16; gives (S/16)^2 tokens each."""
+        features = self.stem(F.pixel_unshuffle(crops, 2))
+        statistics = [_statistics(features)]
+        for level in self.levels:
+            features, raw = level(features)
+            statistics.append(_statistics(raw))
+        tokens = self.token_norm(self.to_token(features.flatten(2).transpose(1, 2)))
+        return StyleCode(tokens, self.to_vector(torch.cat(statistics, 1).to(tokens.dtype)))
+
+    def null(self, like: StyleCode) -> StyleCode:
+        """The learned "no style" code, shaped like another (for classifier-free guidance)."""
+        return StyleCode(self.null_token.expand_as(like.tokens), self.null_vector.expand_as(like.vector))

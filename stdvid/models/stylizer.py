@@ -1,0 +1,115 @@
+"""Frames and references in, conditioned denoiser out: everything around a nano network at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stdvid.diffusion.denoiser import Guided
+from stdvid.diffusion.schedule import Schedule
+from stdvid.models.nano import SIZE_MULTIPLE_PX, Nano, encode
+from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.structure import structure_map
+from stdvid.models.style_encoder import STYLE_CROP_PX, StyleCode
+
+CROPS_PER_SIDE = 3
+
+
+def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
+    """uint8 [T, H, W, 3] to float [T, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_frames(images: Tensor) -> NDArray[np.float32]:
+    """float [T, 3, H, W] in [-1, 1] to float32 [T, H, W, 3] in 0..255, not rounded (windows are blended first)."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels.cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Style:
+    """A read reference: its code (batch 1) and its palette."""
+
+    code: StyleCode
+    palette: Palette
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a window is denoised under: `x_0` latents of the palette-matched frames, structure, style."""
+
+    x_0: Tensor
+    structure: Tensor
+    code: StyleCode
+
+
+def style_crops(reference: Tensor) -> Tensor:
+    """A 3 x 3 grid of overlapping squares, half the short side wide, [9, 3, S, S].
+
+    `reference`: float [1, 3, H, W]. The same crops every time: reading a reference draws nothing at random.
+    """
+    height, width = reference.shape[-2:]
+    crops = []
+    side = max(1, min(height, width) // 2)
+    for i in range(CROPS_PER_SIDE):
+        for j in range(CROPS_PER_SIDE):
+            top, left = ((length - side) * k // (CROPS_PER_SIDE - 1) for length, k in ((height, i), (width, j)))
+            crop = reference[..., top : top + side, left : left + side]
+            crops.append(F.interpolate(crop, (STYLE_CROP_PX,) * 2, mode="bilinear", antialias=True))
+    return torch.cat(crops)
+
+
+def pad(images: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of SIZE_MULTIPLE_PX; cropped off in the end."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % SIZE_MULTIPLE_PX, 0, -height % SIZE_MULTIPLE_PX), mode="replicate")
+
+
+class Stylizer:
+    """A nano network ready for inference: reads styles, builds conditions, denoises."""
+
+    def __init__(self, model: Nano, schedule: Schedule) -> None:
+        self.model, self.schedule = model, schedule
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def read_style(self, references: Sequence[NDArray[np.uint8]]) -> Style:
+        """Read reference images, uint8 [H, W, 3] each; several make one style: tokens together, vectors averaged.
+
+        The palette is that of all their pixels, each image weighing the same.
+        """
+        tensors = [to_tensor(image[None]).to(self.device) for image in references]
+        codes = [self.model.style(style_crops(t)) for t in tensors]
+        tokens = torch.cat([c.tokens.flatten(0, 1) for c in codes])[None]
+        vector = torch.stack([c.vector.mean(0) for c in codes]).mean(0, keepdim=True)
+        return Style(StyleCode(tokens, vector), Palette.pooled([Palette.of(t) for t in tensors]))
+
+    def condition(self, frames: Tensor, style: Style, color: float, source: Palette | None = None) -> Condition:
+        """Bind `frames`, float [T, 3, H, W] in [-1, 1], to a style; `color` 0..1 is how far the palette moves.
+
+        `source` is the palette to move from; by default that of these frames.
+        """
+        frames = frames.to(self.device)
+        matched = transfer_palette(frames, source or Palette.of(frames), style.palette, color)
+        frames, matched = pad(frames), pad(matched)
+        return Condition(encode(matched), encode(structure_map(frames)), style.code)
+
+    def denoiser(self, condition: Condition, guidance: float = 1.0) -> Guided:
+        """The network under `condition`; guidance 1 is one call a step, any other value two."""
+        null = self.model.style.null(condition.code)
+
+        def call(code: StyleCode, x_t: Tensor, t: Tensor) -> Tensor:
+            out: Tensor = self.model(x_t, t, condition.structure, code.expand(x_t.shape[0]))
+            return out.clamp(-1.1, 1.1)
+
+        return Guided(lambda x, t: call(condition.code, x, t), lambda x, t: call(null, x, t), guidance)

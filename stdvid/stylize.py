@@ -1,0 +1,396 @@
+"""The whole inference story, read top to bottom.
+
+    plan:  probe -> sizes, times, network                  decisions only; nothing is written
+    run:   reader -> windows [decode thread] -> stylize each window -> stitch -> writer [encode thread]
+
+Invariants: as many frames come out as went in, at the same pts; memory is O(window), flat in duration; the same seed
+gives the same frames whatever the chunks; strength -> 0 returns the input in the reference's palette.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stdvid.config import StylizeConfig, parse_size
+from stdvid.diffusion.sampler import sample, sample_last
+from stdvid.diffusion.schedule import sampling_times
+from stdvid.errors import InputError, Interrupted, UsageError
+from stdvid.media.frames import Frame
+from stdvid.media.output import check_output
+from stdvid.media.probe import VideoInfo, probe
+from stdvid.media.reader import PyAVReader
+from stdvid.media.threads import Background, prefetch
+from stdvid.media.timebase import TimePoint
+from stdvid.media.writer import VideoWriter
+from stdvid.models.bundle import Bundle, NetworkEntry, read_bundle
+from stdvid.models.nano import decode
+from stdvid.models.palette import Palette
+from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor
+from stdvid.temporal.blend import Stitcher
+from stdvid.temporal.windows import Window, count_windows, gather_windows
+
+REFERENCE_SHORT_SIDE_PX = 320
+"""References are read at the scale that the model was trained at."""
+
+PIXELS_PER_CALL = 600_000
+"""Frames of a window go through the network in groups of about this many pixels, which bounds memory."""
+
+BASE_MIB = 500
+ACTIVATION_BYTES_PER_PIXEL = 700
+NETWORK_SHARE_OF_MATMUL = 0.7
+"""For the estimates of a plan; measured on the embedded model."""
+
+ENCODE_DEPTH = 8
+"""Finished frames that may wait for the encoder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stylization as asked for. `overwrite`: True allows replacing the output, False and None do not."""
+
+    source: Path
+    styles: tuple[Path, ...]
+    output: Path
+    config: StylizeConfig
+    start: TimePoint | None = None
+    end: TimePoint | None = None
+    audio: bool = True
+    subtitles: bool = True
+    fps_mode: Literal["vfr", "cfr"] = "vfr"
+    device: str = "auto"
+    threads: int | None = None
+    overwrite: bool | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job with everything decided. `size` is (width, height) of the frames worked on and written."""
+
+    job: Job
+    info: VideoInfo
+    bundle: Bundle
+    network: NetworkEntry
+    device: torch.device
+    size: tuple[int, int]
+    times: tuple[int, ...]
+    frames: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def windows(self) -> int | None:
+        """How many windows cover the clip; None if its length is unknown."""
+        video = self.job.config.video
+        return count_windows(self.frames, video.window, video.overlap) if self.frames else None
+
+    @property
+    def calls_per_frame(self) -> int:
+        """Network calls for one frame of one window."""
+        return (len(self.times) - 1) * (1 if self.job.config.sampling.guidance == 1 else 2)
+
+    def estimate_s(self) -> float | None:
+        """Seconds of network time, from the speed of a matrix product measured now; None if the length is unknown."""
+        if self.windows is None:
+            return None
+        calls = self.windows * self.job.config.video.window * self.calls_per_frame
+        flops = calls * self.bundle.flops_per_pixel * self.size[0] * self.size[1]
+        return flops / (_matmul_flops_per_s(self.device, self.job.threads) * NETWORK_SHARE_OF_MATMUL)
+
+    def memory_mib(self) -> int:
+        """Rough peak of the run: the process, the window in float and uint8, and the network's activations."""
+        pixels = self.size[0] * self.size[1]
+        window = self.job.config.video.window * pixels * 3 * (4 * 4 + 3)
+        activations = max(pixels, PIXELS_PER_CALL) * ACTIVATION_BYTES_PER_PIXEL
+        return round(BASE_MIB + (window + activations) / 2**20)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything decided, JSON-able."""
+        sampling, video = self.job.config.sampling, self.job.config.video
+        estimate = self.estimate_s()
+        return {
+            "input": str(self.job.source),
+            "output": str(self.job.output),
+            "styles": [str(p) for p in self.job.styles],
+            "source": self.info.to_dict(),
+            "model": self.bundle.name,
+            "network": self.network.file,
+            "strength": (self.times[0] + 1) / 1000,
+            "start_time": self.times[0],
+            "steps": len(self.times) - 1,
+            "guidance": sampling.guidance,
+            "seed": sampling.seed,
+            "size": f"{self.size[0]}x{self.size[1]}",
+            "frames": self.frames,
+            "windows": self.windows,
+            "window_frames": video.window,
+            "overlap_frames": video.overlap,
+            "consistency": video.consistency,
+            "device": str(self.device),
+            "memory_mib": self.memory_mib(),
+            "estimate_s": None if estimate is None else round(estimate, 1),
+            "config": asdict(self.job.config),
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. `frames_total` is what the container claims, None if it does not say."""
+
+    frames_done: int
+    frames_total: int | None
+    elapsed_s: float
+    fps: float
+    eta_s: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did; seconds are wall time."""
+
+    output: Path
+    frames: int
+    seconds: float
+    network_seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**asdict(self), "output": str(self.output)}
+
+
+def plan(job: Job) -> Plan:
+    """Decide everything that can be decided without decoding the clip.
+
+    Raises:
+        UsageError: the request contradicts itself, names something unknown, or the output exists.
+        InputError: input or reference is missing, damaged or not what it should be.
+        ModelError: the bundle is damaged.
+        OutputError: the output folder cannot be written.
+    """
+    check_output(job.output, job.source, job.overwrite)
+    info = probe(job.source)
+    for style in job.styles:
+        _check_reference(style)
+    bundle = read_bundle(job.config.model.base)
+    sampling = job.config.sampling
+    network, start, note = bundle.network_for(sampling.strength)
+    size = working_size(info, job.config.video.size)
+    return Plan(
+        job=job,
+        info=info,
+        bundle=bundle,
+        network=network,
+        device=resolve_device(job.device),
+        size=size,
+        times=tuple(sampling_times(start, sampling.steps)),
+        frames=_frames_claimed(info, job.start, job.end),
+        notes=(note,) if note else (),
+    )
+
+
+def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
+    """(width, height) worked on and written: even, square pixels, the source's display aspect.
+
+    A number is the short side; the source is never enlarged to reach it. "WxH" is taken as it is.
+    """
+    wanted = parse_size(size)
+    if not isinstance(wanted, int):
+        return wanted
+    width, height = info.video.display_size
+    scale = min(1.0, wanted / min(width, height))
+    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto' is cuda, then mps, then cpu; UsageError for a device that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if there[d]))
+    if not there.get(name, False):
+        usable = ", ".join(d for d, usable in there.items() if usable)
+        raise UsageError(f"device '{name}' is not available; usable here: {usable}; choose one or leave --device out")
+    return torch.device(name)
+
+
+def run(
+    planned: Plan,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+) -> Result:
+    """Stylize the clip and write the output: the whole file, or nothing.
+
+    Raises:
+        Interrupted: `stop` was set.
+        InputError, OutputError, ModelError: see `plan`; nothing is left behind.
+    """
+    job, stop = planned.job, stop or threading.Event()
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    started = time.monotonic()
+    stylizer = planned.bundle.load(planned.network, planned.device)
+    style = stylizer.read_style([read_reference(path) for path in job.styles])
+    painter = WindowPainter(stylizer, style, planned.times, job.config, planned.size, stop)
+    waiting: deque[tuple[int, int]] = deque()
+    done = 0
+
+    with (
+        PyAVReader(job.source, size=planned.size, start=job.start, end=job.end, info=planned.info) as reader,
+        _open_writer(planned) as writer,
+    ):
+        stitcher = Stitcher(job.config.video.window, job.config.video.overlap)
+        with Background(lambda item: writer.write(*item), ENCODE_DEPTH) as encoder:
+
+            def finish(frames: list[NDArray[np.floating]]) -> None:
+                nonlocal done
+                for frame in frames:
+                    pts, duration = waiting.popleft()
+                    encoder.put((np.rint(frame).astype(np.uint8), pts, duration))
+                    done += 1
+                elapsed = time.monotonic() - started
+                fps = done / elapsed
+                left = max(0, planned.frames - done) / fps if planned.frames and fps else None
+                on_progress(Progress(done, planned.frames, elapsed, fps, left))
+
+            for window, frames in prefetch(_windows(reader, job.config), 1):
+                for frame in frames[len(waiting) + done - window.start : window.n_frames]:
+                    waiting.append((frame.pts, frame.duration))
+                finish(stitcher.add(window, painter.paint(window, frames)))
+            finish(stitcher.flush())
+    return Result(
+        job.output, done, time.monotonic() - started, painter.network_seconds, [*reader.notes(), *writer.notes]
+    )
+
+
+class WindowPainter:
+    """Repaints one window of frames; frames of a window share a palette, and by default one noise."""
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        style: Style,
+        times: tuple[int, ...],
+        config: StylizeConfig,
+        size: tuple[int, int],
+        stop: threading.Event,
+    ) -> None:
+        self.stylizer, self.style, self.times, self.config = stylizer, style, times, config
+        self.group = max(1, PIXELS_PER_CALL // (size[0] * size[1]))
+        self.stop = stop
+        self.network_seconds = 0.0
+
+    def paint(self, window: Window, frames: list[Frame]) -> NDArray[np.float32]:
+        """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
+
+        Raises Interrupted when asked to stop.
+        """
+        real = frames[: window.n_frames]
+        images = to_tensor(np.stack([frame.image for frame in real]))
+        palette = Palette.of(images)
+        groups = []
+        for first in range(0, len(real), self.group):
+            if self.stop.is_set():
+                raise Interrupted("interrupted; the output was not written; run the command again")
+            part = slice(first, first + self.group)
+            groups.append(self._paint_group(images[part], [frame.index for frame in real[part]], palette))
+        return np.concatenate(groups)
+
+    @torch.no_grad()
+    def _paint_group(self, images: Tensor, indices: list[int], palette: Palette) -> NDArray[np.float32]:
+        started = time.monotonic()
+        sampling = self.config.sampling
+        condition = self.stylizer.condition(images, self.style, sampling.color, palette)
+        x = self.stylizer.schedule.add_noise(
+            condition.x_0, self._noise(condition, indices, 0), torch.tensor([self.times[0]], device=condition.x_0.device)
+        )
+        steps = sample(
+            self.stylizer.denoiser(condition, sampling.guidance),
+            x,
+            self.times,
+            self.stylizer.schedule,
+            gamma=sampling.gamma,
+            noise=lambda step: self._noise(condition, indices, step + 1),
+        )
+        height, width = images.shape[-2:]
+        painted = to_frames(decode(sample_last(steps))[..., :height, :width])
+        self.network_seconds += time.monotonic() - started
+        return painted
+
+    def _noise(self, condition: Condition, indices: list[int], step: int) -> Tensor:
+        """Noise [T, 48, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
+        seed, shape = self.config.sampling.seed, condition.x_0.shape[1:]
+        shared = self.config.video.consistency == "noise"
+        frames = [0] if shared else indices
+        noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]
+        return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(len(indices), -1, -1, -1)
+
+
+def read_reference(path: Path) -> NDArray[np.uint8]:
+    """A reference image, uint8 [H, W, 3], its short side brought down to REFERENCE_SHORT_SIDE_PX."""
+    info = _check_reference(path)
+    with PyAVReader(path, size=working_size(info, REFERENCE_SHORT_SIDE_PX), info=info) as reader:
+        return next(iter(reader)).image
+
+
+def _check_reference(path: Path) -> VideoInfo:
+    try:
+        info = probe(path)
+    except InputError as exc:
+        raise InputError(f"style reference: {exc}") from exc
+    if not info.is_image:
+        raise InputError(f"style reference '{path}' is a video; an image is needed; extract a frame or give a picture")
+    return info
+
+
+def _windows(reader: PyAVReader, config: StylizeConfig) -> Iterator[tuple[Window, list[Frame]]]:
+    yield from gather_windows(reader, config.video.window, config.video.overlap)
+
+
+def _open_writer(planned: Plan) -> VideoWriter:
+    job, config = planned.job, planned.job.config.encode
+    return VideoWriter(
+        job.output,
+        size=planned.size,
+        info=planned.info,
+        codec=config.codec,
+        crf=config.crf,
+        enc=config.enc,
+        audio=job.audio,
+        subtitles=job.subtitles,
+        fps_mode=job.fps_mode,
+        start=job.start,
+        end=job.end,
+        overwrite=job.overwrite is True,
+    )
+
+
+def _frames_claimed(info: VideoInfo, start: TimePoint | None, end: TimePoint | None) -> int | None:
+    if info.is_image:
+        return 1
+    rate, claimed = info.video.rate, info.video.frames_claimed
+    duration = info.video.duration_s or info.duration_s
+    total = claimed or (round(duration * rate) if duration else 0)
+    if not total and end is None:
+        return None
+    last = min(x for x in (total or None, round(end.to_seconds(rate) * rate) if end else None) if x is not None)
+    first = round(start.to_seconds(rate) * rate) if start else 0
+    return max(1, last - first)
+
+
+def _matmul_flops_per_s(device: torch.device, threads: int | None, n: int = 1024) -> float:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    a = torch.ones(n, n, device=device)
+    (a @ a).sum().item()
+    started = time.perf_counter()
+    (a @ a).sum().item()
+    return 2 * n**3 / (time.perf_counter() - started)

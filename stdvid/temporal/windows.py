@@ -1,0 +1,134 @@
+"""Overlapping windows over a clip, planned in integers; for a known length and for a stream of unknown length.
+
+Window k starts at frame k * stride, with stride = window - overlap. The last one may reach past the end: the frames it
+lacks are repeats of the last frame (`Window.pad`), to be thrown away after the model has seen them. No frame is ever
+dropped, and the plan of a stream is the plan of the same number of frames known beforehand.
+
+    n = 10, window = 4, overlap = 1        0 1 2 3
+                                                 3 4 5 6
+                                                       6 7 8 9
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stdvid.errors import UsageError
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames start..stop-1 of the clip, followed by `pad` repeats of frame stop-1.
+
+    Attributes:
+        index: 0, 1, 2, ... in the order of time.
+        start: first frame.
+        stop: one past the last real frame.
+        pad: how many repeated frames fill the window up; 0 but for the last window.
+    """
+
+    index: int
+    start: int
+    stop: int
+    pad: int = 0
+
+    def __post_init__(self) -> None:
+        if self.index < 0 or not 0 <= self.start < self.stop or self.pad < 0:
+            raise ValueError(f"not a window: {self}")
+
+    @property
+    def n_frames(self) -> int:
+        """Real frames, without the padding."""
+        return self.stop - self.start
+
+    @property
+    def size(self) -> int:
+        """Frames that the model sees, padding included."""
+        return self.n_frames + self.pad
+
+
+def check_overlap(window: int, overlap: int) -> None:
+    """Raise `UsageError` unless 1 <= window and 0 <= overlap < window (in frames)."""
+    if window < 1:
+        raise UsageError(f"window of {window} frames; allowed: 1 or more; widen the window")
+    if not 0 <= overlap < window:
+        raise UsageError(
+            f"overlap of {overlap} frames with a window of {window}; allowed: 0 to {window - 1}; "
+            "lower the overlap or widen the window"
+        )
+
+
+def count_windows(n_frames: int, window: int, overlap: int) -> int:
+    """How many windows cover `n_frames` frames.
+
+    Raises:
+        UsageError: the overlap is not smaller than the window, or there is no frame.
+    """
+    check_overlap(window, overlap)
+    if n_frames < 1:
+        raise UsageError(f"{n_frames} frames to cover; at least 1 is needed")
+    return 1 + -(-max(0, n_frames - window) // (window - overlap))
+
+
+def plan_windows(n_frames: int | None, window: int, overlap: int) -> Iterator[Window]:
+    """Windows that cover a clip, in order of time.
+
+    Args:
+        n_frames: frames in the clip; None for "unknown", which yields full windows without end.
+        window: frames in a window.
+        overlap: frames that a window shares with the one before it.
+
+    Raises:
+        UsageError: the overlap is not smaller than the window, or there is no frame. Raised at the call.
+    """
+    check_overlap(window, overlap)
+    count = None if n_frames is None else count_windows(n_frames, window, overlap)
+    return _plan(n_frames, count, window, window - overlap)
+
+
+def _plan(n_frames: int | None, count: int | None, window: int, stride: int) -> Iterator[Window]:
+    index = 0
+    while count is None or index < count:
+        start = index * stride
+        stop = start + window if n_frames is None else min(start + window, n_frames)
+        yield Window(index, start, stop, start + window - stop)
+        index += 1
+
+
+def gather_windows(frames: Iterable[F], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+    """Cut a stream of frames of unknown length into windows, holding no more than one window of frames.
+
+    Args:
+        frames: anything, one item a frame; read only as far as the next window needs.
+        window: frames in a window.
+        overlap: frames that a window shares with the one before it.
+
+    Yields:
+        (window, its frames): always exactly `window` frames, the last one of the clip repeated at the tail.
+        Nothing for an empty stream.
+
+    Raises:
+        UsageError: the overlap is not smaller than the window. Raised at the call.
+    """
+    check_overlap(window, overlap)
+    return _gather(frames, window, overlap)
+
+
+def _gather(frames: Iterable[F], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+    held: list[F] = []
+    index = start = covered = 0
+    for frame in frames:
+        held.append(frame)
+        if len(held) == window:
+            covered = start + window
+            yield Window(index, start, covered), list(held)
+            del held[: window - overlap]
+            index, start = index + 1, start + window - overlap
+    total = start + len(held)
+    if total > covered:
+        pad = window - len(held)
+        yield Window(index, start, total, pad), held + [held[-1]] * pad
