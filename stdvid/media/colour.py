@@ -103,7 +103,7 @@ def output_tags(source: ColourTags | None, source_is_yuv: bool, width: int, heig
 
 
 class RgbConverter:
-    """Decoded frames -> upright-less RGB8 of one size. Not thread-safe; keep one per reader.
+    """Decoded frames -> RGB8 of one size, not turned upright yet. Not thread-safe; keep one per reader.
 
     Args:
         size: (width, height) of the result, before rotation; None: that of the first frame. Scaling is bicubic
@@ -112,6 +112,7 @@ class RgbConverter:
 
     def __init__(self, size: tuple[int, int] | None = None) -> None:
         self.size = size
+        self.saw_transparency = False
         self._reformatter = VideoReformatter()
 
     def convert(self, frame: VideoFrame) -> Image:
@@ -130,6 +131,7 @@ class RgbConverter:
     def _over_black(self, frame: VideoFrame, tags: ColourTags) -> Image:
         rgba: Image = self._reformat(frame, "rgba", tags, (frame.width, frame.height))
         alpha = rgba[..., 3:].astype(np.uint16)
+        self.saw_transparency |= bool(alpha.min() < 255)
         return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
 
     def _reformat(self, frame: VideoFrame, pixel_format: str, tags: ColourTags, size: tuple[int, int]):  # type: ignore[no-untyped-def]

@@ -62,10 +62,22 @@ def open_input(path: str | Path) -> Iterator[InputContainer]:
             f"{path}: not a readable video or image ({reason(exc)}); allowed is what FFmpeg can read "
             "(mp4, mkv, mov, webm, avi, ts, gif, png, ...); the file is of another kind or damaged: get it again"
         ) from exc
+    if container.format.name == "webp_pipe" and _is_animated_webp(absolute):
+        container.close()
+        raise InputError(
+            f"{path}: is an animated webp, of which FFmpeg reads one frame; allowed are still webp, gif and videos; "
+            "convert it to gif or mp4 first"
+        )
     try:
         yield container
     finally:
         container.close()
+
+
+def _is_animated_webp(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(21)
+    return len(head) == 21 and head[12:16] == b"VP8X" and bool(head[20] & 2)
 
 
 def main_video_stream(container: InputContainer, path: str | Path) -> VideoStream:

@@ -24,11 +24,19 @@ class Orientation:
     @classmethod
     def of_frame(cls, frame: VideoFrame) -> Orientation:
         """Read a decoded frame's display matrix (phones, JPEG EXIF); upright where there is none."""
-        entries: Iterable[Any] = frame.side_data  # PyAV's stub calls it a dict; it iterates over its entries
-        for entry in entries:
-            if entry.type.name == "DISPLAYMATRIX":
-                return cls.of_matrix(struct.unpack("=9i", bytes(entry)[:36]))
+        try:
+            entries: Iterable[Any] = frame.side_data  # PyAV's stub calls it a dict; it iterates over its entries
+            for entry in entries:
+                if entry.type.name == "DISPLAYMATRIX":
+                    return cls.of_matrix(struct.unpack("=9i", bytes(entry)[:36]))
+        except ValueError:  # PyAV fails on types of side data that it has no name for (EXIF); this it reads apart
+            return cls.of_rotation(frame.rotation)
         return cls()
+
+    @classmethod
+    def of_rotation(cls, degrees: float) -> Orientation:
+        """The nearest quarter turn; counter-clockwise."""
+        return (cls(), cls(True, False, True), cls(False, True, True), cls(True, True, False))[round(degrees / 90) % 4]
 
     @classmethod
     def of_matrix(cls, matrix: tuple[int, ...]) -> Orientation:

@@ -174,7 +174,7 @@ class PyAVReader:
         lines = []
         if self.info.video.hdr:
             lines.append("HDR source: tone-mapped to SDR BT.709")
-        if self.info.video.has_alpha:
+        if self._converter.saw_transparency:
             lines.append("transparent source: composited on black")
         if self.info.video.metadata.get("alpha_mode") == "1":
             lines.append("transparent source: its alpha channel is ignored (VP8/VP9 keep it apart)")

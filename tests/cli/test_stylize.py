@@ -161,6 +161,7 @@ def test_dry_run_prints_the_plan_and_runs_nothing(
     assert sorted(clip.parent.iterdir()) == before
 
 
+@pytest.mark.error_log
 def test_an_output_that_exists(library: Library, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = clip.with_name("out.mp4")
     output.write_bytes(b"old")
@@ -182,6 +183,7 @@ def test_never_overwrite_still_makes_what_is_not_there(library: Library, clip: P
     assert clip.with_name("clip.ink.mp4").exists()
 
 
+@pytest.mark.error_log
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_run(
     library: Library, clip: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]

@@ -44,3 +44,9 @@ def test_mirroring_is_told_from_rotation():
 
 def test_result_is_contiguous():
     assert Orientation(True, True, False).apply(np.zeros((4, 6, 3), np.uint8)).flags.c_contiguous
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90, -180, 270])
+def test_rotation_alone(degrees):
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    np.testing.assert_array_equal(Orientation.of_rotation(degrees).apply(image), np.rot90(image, degrees // 90))

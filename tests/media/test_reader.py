@@ -97,6 +97,25 @@ def test_images_are_videos_of_one_frame(tmp_path, pictures, extension):
     assert abs(pictures.quadrants(frames[0].image) - pictures.quadrants(pictures.make(64, 48))).max() <= 6
 
 
+def test_exif_orientation_of_photographs(tmp_path, pictures):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x112] = 6  # turn clockwise to see it upright
+    Image.fromarray(pictures.make(64, 48)).save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    frame = read(tmp_path / "phone.jpg")[0]
+    assert abs(pictures.quadrants(frame.image) - pictures.quadrants(np.rot90(pictures.make(64, 48), -1))).max() <= 6
+
+
+def test_animated_webp_is_refused_rather_than_cut_to_one_frame(tmp_path, pictures):
+    from PIL import Image
+
+    images = [Image.fromarray(pictures.make(64, 48, n)) for n in range(3)]
+    images[0].save(tmp_path / "a.webp", save_all=True, append_images=images[1:], duration=100)
+    with pytest.raises(InputError, match="animated webp"):
+        read(tmp_path / "a.webp")
+
+
 def test_gif_keeps_its_durations(clip):
     path = clip(
         "a.gif", codec="gif", pix_fmt="rgb8", options={}, tagged=False, time_base=Fraction(1, 100), pts=[0, 10, 40, 45]

@@ -209,12 +209,26 @@ def test_a_far_away_clock_starts_at_zero_and_says_so(clip, tmp_path):
 
 
 def test_nothing_is_left_after_an_exception(clip, tmp_path):
-    info = probe(clip("in.mp4", audio=1))
-    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "out.mp4", size=(64, 48), info=info) as writer:
-        writer.write(np.zeros((48, 64, 3), np.uint8), 0)
-        assert alone(tmp_path, "out.mp4.part")
-        raise KeyboardInterrupt
+    def interrupted():
+        with VideoWriter(tmp_path / "out.mp4", size=(64, 48), info=probe(clip("in.mp4", audio=1))) as writer:
+            writer.write(np.zeros((48, 64, 3), np.uint8), 0)
+            assert alone(tmp_path, "out.mp4.part")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert alone(tmp_path)
+
+
+def test_trimmed_subtitles_that_began_earlier_are_shortened(clip, packets, tmp_path):
+    source, out = clip("rich.mkv", n=25, subtitles=True), tmp_path / "out.mkv"
+    start = TimePoint(frame=5)  # 0.2 s; the only subtitle is shown from 0.08 s to 0.28 s
+    copy(source, out, reader={"start": start}, start=start)
+    ((text, time),) = packets(out, "subtitle")[0]
+    assert (text, time) == (b"hello", 0)
+    with av.open(str(out)) as container:
+        packet = next(p for p in container.demux(container.streams.subtitles[0]))
+    assert packet.duration == 80
 
 
 def test_an_existing_file_survives_a_failure(clip, tmp_path):
