@@ -12,6 +12,7 @@ TORCH ?= torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 STYLE ?= cafe-terrace
+DEMO_OPTIONS ?=
 STDVID_RUNS ?= $(HOME)/.local/state/stdvid
 JEMALLOC = $(shell ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*libjemalloc\.so\.2\)$$/\1/p' | head -n 1)
 JEMALLOC_ENV = LD_PRELOAD=$(JEMALLOC) MALLOC_CONF=narenas:2,dirty_decay_ms:3000,muzzy_decay_ms:3000,background_thread:true
@@ -33,7 +34,7 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## stylize the bundled clip: demo/demo.mp4 and a contact sheet demo/demo.png
 	@mkdir -p demo
-	$(BIN)/stdvid stylize presets/demo/bunny.mp4 --style $(STYLE) -o demo/demo.mp4 -y
+	$(BIN)/stdvid stylize presets/demo/bunny.mp4 --style $(STYLE) -o demo/demo.mp4 -y $(DEMO_OPTIONS)
 	$(BIN)/python docs/contact_sheet.py presets/demo/bunny.mp4 demo/demo.mp4 demo/demo.png
 	@echo "look at demo/demo.mp4 and demo/demo.png"
 

@@ -53,6 +53,7 @@ class Reporter:
         self._bar: Any = None
         self._task: Any = None
         self._last_plain_s = self._last_json_s = 0.0
+        self._frames_done = 0
 
     def event(self, name: str, values: Mapping[str, Any]) -> None:
         """One NDJSON line on stdout under --json, and always a line in the log."""
@@ -64,18 +65,21 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Something the user should know once, on stderr."""
-        log.info("note: %s", text)
+        log.debug("note: %s", text)
         if not self._quiet:
             print(f"note: {text}", file=sys.stderr, flush=True)
 
     def closing(self, text: str) -> None:
         """How it ended, on stderr; under --json the `done` event says it."""
-        log.info("%s", text)
+        log.debug("%s", text)
         if not (self._quiet or self._json):
             print(text, file=sys.stderr, flush=True)
 
     def progress(self, now: Progress) -> None:
-        """Pass on how far the run is; call as often as you like."""
+        """Pass on how far the run is; call as often as you like: only frames that are new are news."""
+        if now.frames_done == self._frames_done:
+            return
+        self._frames_done = now.frames_done
         last = now.frames_done == now.frames_total
         if self._json and (last or now.elapsed_s - self._last_json_s >= _JSON_EVERY_S):
             self._last_json_s = now.elapsed_s

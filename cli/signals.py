@@ -6,16 +6,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from stdvid.errors import Interrupted
 
 
 @contextmanager
-def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+def stop_on_signals(stop: threading.Event, discard: Callable[[], None]) -> Iterator[None]:
     """Within the block SIGINT and SIGTERM set `stop`; when it is set already they end the process with 130.
+
+    `discard` is called before that hard end, to remove the file that was being written.
 
     Does nothing outside the main thread, where Python takes no signals. The old handlers come back afterwards.
     """
@@ -25,6 +27,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
+            with suppress(OSError):
+                discard()
             os.write(2, b"error: interrupted twice; stopped at once\n")
             os._exit(Interrupted.exit_code)
         stop.set()

@@ -238,6 +238,8 @@ def _encoder(encode: EncodeConfig, target: Path, asked: str | None, keep_crf: bo
     from stdvid.config import EncodeConfig
     from stdvid.media.output import default_codec, output_format
 
+    if target.is_dir():  # no output at all; the plan refuses it
+        return encode, []
     usual = default_codec(target)
     codec = asked or (usual if encode.codec == EncodeConfig.codec else encode.codec)
     if codec == encode.codec:
@@ -248,9 +250,10 @@ def _encoder(encode: EncodeConfig, target: Path, asked: str | None, keep_crf: bo
 
 
 def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool, as_json: bool) -> None:
+    from stdvid.media.output import PartFile
     from stdvid.stylize import plan, run
 
-    from .report import describe, duration
+    from .report import describe, duration, log
     from .signals import stop_on_signals
 
     planned = plan(job)
@@ -263,21 +266,15 @@ def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool,
         if not as_json:
             print(describe(facts))
         return
+    log.info("network %(network)s on %(device)s, %(size)s, %(steps)s steps, %(frames)s frames", facts)
     stop = threading.Event()
-    frames, seconds = 0, 0.0
-
-    def on_progress(now: Any) -> None:
-        nonlocal frames, seconds
-        frames, seconds = now.frames_done, now.elapsed_s
-        reporter.progress(now)
-
-    with stop_on_signals(stop), reporter.running(total=None):
-        result = run(planned, on_progress=on_progress, stop=stop)
+    with stop_on_signals(stop, PartFile(job.output).discard), reporter.running(planned.frames):
+        result = run(planned, on_progress=reporter.progress, stop=stop)
     for note in result.notes:
         reporter.note(note)
-    reporter.event("done", {**result.to_dict(), "notes": list(result.notes)})
-    rate = f", {frames / seconds:.2f} fps" if seconds else ""
-    reporter.closing(f"done: {job.output} ({frames} frames in {duration(seconds)}{rate})")
+    reporter.event("done", result.to_dict())
+    rate = f", {result.frames / result.seconds:.2f} fps" if result.seconds else ""
+    reporter.closing(f"done: {result.output} ({result.frames} frames in {duration(result.seconds)}{rate})")
 
 
 def _time(option: str, text: str | None) -> Any:

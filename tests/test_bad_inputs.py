@@ -108,7 +108,8 @@ def bad_preset(name: str, exit_code: int, words: str, text: str) -> Case:
     def arguments(d: Desk) -> Arguments:
         empty, damaged = d.root / "bundle", d.root / "damaged"
         empty.mkdir()
-        shutil.copytree(str(files("stdvid") / "models" / "weights" / "nano"), damaged)
+        if "DAMAGED" in text:
+            shutil.copytree(str(files("stdvid") / "models" / "weights" / "nano"), damaged)
         for weights in damaged.glob("*.safetensors"):
             weights.write_bytes(weights.read_bytes()[:-1] + b"?")
         preset = d.file("mine.toml", text.replace("EMPTY", str(empty)).replace("DAMAGED", str(damaged)).encode())
@@ -203,7 +204,7 @@ def test_one_line_the_right_code_and_nothing_left(
     monkeypatch.delenv("STDVID_DEBUG", raising=False)
     arguments = case.arguments(desk)
     before = tree(desk.root)
-    code = main(["stylize", *map(str, arguments), "--size", "64", *["--threads", "1"]])
+    code = main(["stylize", "--size", "64", "--steps", "1", "--progress", "none", *map(str, arguments)])
     out, err = capfd.readouterr()
     assert err.startswith("error: "), err
     assert err.count("\n") == 1, err

@@ -92,14 +92,14 @@ def test_other_dataclasses_load_with_every_kind_of_field() -> None:
         folders = ["a", "b"]
         weights = { pg = 1, met = 0.5 }
         bf16 = false
-        data = "/tmp/x"
+        data = "/data/x"
         extra = [1, "two"]
         [bank]
         capacity = 8
     """
     config = from_toml(Train, text)
     assert config == Train(
-        "lcm", 1.0, None, (32, 64, 96), (1.0, 2.0), ["a", "b"], {"pg": 1.0, "met": 0.5}, False, Path("/tmp/x"),
+        "lcm", 1.0, None, (32, 64, 96), (1.0, 2.0), ["a", "b"], {"pg": 1.0, "met": 0.5}, False, Path("/data/x"),
         [1, "two"], Bank(8),
     )  # fmt: skip
     assert isinstance(config.weights["pg"], float)

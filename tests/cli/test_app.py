@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 import typer
-import typer.rich_utils  # noqa: F401 - importing it draws from the global generator, which no test may do
+import typer.rich_utils  # importing it draws from the global generator, which no test may do
 
 from stdvid import __version__
 from stdvid.errors import (

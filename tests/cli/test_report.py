@@ -56,6 +56,14 @@ def test_plain_progress_is_a_line_now_and_then_and_at_the_end(capsys: pytest.Cap
     assert [line.split()[1] for line in err.splitlines()] == ["50/100", "100/100"]
 
 
+def test_the_same_progress_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(as_json=True, progress="plain", quiet=False)
+    for _ in range(3):
+        reporter.progress(Now(100, elapsed_s=60))
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err.count("\n")) == (1, 1)
+
+
 @pytest.mark.parametrize(("progress", "quiet"), [("none", False), ("plain", True), ("bar", True)])
 def test_no_progress_where_none_is_wanted(
     progress: ProgressMode, quiet: bool, capsys: pytest.CaptureFixture[str]

@@ -7,10 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from stdvid_cli.signals import stop_on_signals
+
+
+def not_called() -> None:
+    pytest.fail("nothing is to be discarded")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -19,7 +24,7 @@ def test_the_first_signal_sets_stop_and_handlers_come_back(
 ) -> None:
     before = signal.getsignal(number)
     stop = threading.Event()
-    with stop_on_signals(stop):
+    with stop_on_signals(stop, not_called):
         assert not stop.is_set()
         os.kill(os.getpid(), number)
         assert stop.wait(5)
@@ -27,27 +32,33 @@ def test_the_first_signal_sets_stop_and_handlers_come_back(
     assert capfd.readouterr().err.startswith("stopping")
 
 
-def test_the_second_signal_ends_the_process() -> None:
-    code = """
-import os, signal, threading
+@pytest.mark.parametrize("discard", ["os.remove(sys.argv[1])", "open('/nowhere/at/all')"])
+def test_the_second_signal_discards_and_ends_the_process(discard: str, tmp_path: Path) -> None:
+    part = tmp_path / "out.mp4.part"
+    part.touch()
+    code = f"""
+import os, signal, sys, threading
 from stdvid_cli.signals import stop_on_signals
 stop = threading.Event()
-with stop_on_signals(stop):
+with stop_on_signals(stop, lambda: {discard}):
     os.kill(os.getpid(), signal.SIGINT)
     stop.wait()
     os.kill(os.getpid(), signal.SIGINT)
     print("still here")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, str(part)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 130
     assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("error: interrupted")
+    assert part.exists() == ("remove" not in discard)
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
     seen: list[object] = []
 
     def body() -> None:
-        with stop_on_signals(threading.Event()):
+        with stop_on_signals(threading.Event(), not_called):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)

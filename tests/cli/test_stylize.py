@@ -9,7 +9,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,26 @@ class Job:
     overwrite: bool | None = None
 
 
-@dataclass
-class Answer:
-    """Stands for both Plan and Result."""
+@dataclass(frozen=True)
+class Plan:
+    output: Path
+    notes: tuple[str, ...]
+    frames: int | None = 4
 
-    facts: dict[str, Any]
+    def to_dict(self) -> dict[str, Any]:
+        facts = {"network": "student", "device": "cpu", "size": "64x48", "steps": 4, "frames": self.frames}
+        return {**facts, "output": str(self.output)}
+
+
+@dataclass(frozen=True)
+class Result:
+    output: Path
+    frames: int
+    seconds: float
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        return self.facts
+        return {**asdict(self), "output": str(self.output)}
 
 
 @dataclass
@@ -65,21 +76,21 @@ class Library:
     runs: int = 0
     before_frame: Callable[[int], None] = lambda index: None
 
-    def plan(self, job: Job) -> Answer:
+    def plan(self, job: Job) -> Plan:
         self.jobs.append(job)
         if job.output.exists() and job.overwrite is not True:
             raise OutputExistsError(f"{job.output}: exists already; use -y")
-        return Answer({"frames": 4, "output": str(job.output)}, ["strength rounds to 0.6"])
+        return Plan(job.output, ("strength rounds to 0.6",))
 
-    def run(self, plan: Answer, on_progress: Callable[[Progress], None], stop: threading.Event) -> Answer:
+    def run(self, plan: Plan, on_progress: Callable[[Progress], None], stop: threading.Event) -> Result:
         self.runs += 1
         for index in range(4):
             self.before_frame(index)
             if stop.is_set():
                 raise Interrupted("stopped by the user; nothing was written")
             on_progress(Progress(index + 1, 4, (index + 1) * 0.6, 1.67, 0.0))
-        Path(plan.facts["output"]).write_bytes(b"video")
-        return Answer({"frames": 4, "output": plan.facts["output"]}, ["subtitles left out"])
+        plan.output.write_bytes(b"video")
+        return Result(plan.output, 4, 2.4, ["subtitles left out"])
 
 
 @pytest.fixture
@@ -156,7 +167,7 @@ def test_dry_run_prints_the_plan_and_runs_nothing(
     before = sorted(clip.parent.iterdir())
     assert main(["stylize", str(clip), "--style", "ink.png", "--dry-run", *["--json"] * as_json]) == 0
     out = capsys.readouterr().out
-    assert (json.loads(out)["frames"] == 4) if as_json else ("frames  4" in out)
+    assert (json.loads(out)["frames"] == 4) if as_json else ("frames   4" in out)
     assert library.runs == 0
     assert sorted(clip.parent.iterdir()) == before
 
@@ -230,6 +241,15 @@ def test_a_codec_of_a_preset_is_kept(library: Library, clip: Path, tmp_path: Pat
     output = str(clip.with_name("o.webm"))
     assert main(["stylize", str(clip), "--style", "ink.png", "-o", output, "--preset", str(preset)]) == 0
     assert library.jobs[0].config.encode == EncodeConfig("libsvtav1", 18)
+
+
+def test_verbose_says_what_runs_and_says_nothing_twice(
+    library: Library, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stylize", str(clip), "--style", "ink.png", "-v"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "stdvid.cli: network student on cpu, 64x48, 4 steps, 4 frames" in lines
+    assert len(lines) == len(set(lines)) == 5
 
 
 @pytest.mark.error_log

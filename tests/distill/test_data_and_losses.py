@@ -1,0 +1,123 @@
+"""Pictures, crops, and the terms of the losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from stdvid.distill.data import is_held_out, is_page, load_pool, random_crop, step_rng
+from stdvid.distill.losses import low_frequency_loss, pseudo_huber, structure_loss, style_loss
+from stdvid.distill.settings import DataSettings
+from stdvid.errors import InputError
+from stdvid.metrics.content import edge_correlation, sharpness_ratio
+from stdvid.metrics.features import LiteFeatures
+from stdvid.metrics.style import gram, gram_distance
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_hold_out_is_fixed_small_and_disjoint(data: DataSettings) -> None:
+    share = np.mean([is_held_out(f"picture{i}.png") for i in range(4000)])
+    assert 0.03 < share < 0.07
+    folder = [Path(data.styles[0])]
+    train, held = load_pool(folder), load_pool(folder, held_out=True)
+    assert len(train.names) == 4
+    assert len(held.names) == 2
+    assert not set(train.names) & set(held.names)
+
+
+def test_weights_go_by_the_longest_prefix(data: DataSettings) -> None:
+    pool = load_pool([Path(data.styles[0])], weights={"": 0.0, "s1": 2.0})
+    drawn = {name for name, p in zip(pool.names, pool.probabilities, strict=True) if p > 0}
+    assert drawn
+    assert all(name.startswith("s1") for name in drawn)
+    assert pool.probabilities.sum() == pytest.approx(1)
+
+
+def test_blank_pages_are_found() -> None:
+    page = np.full((100, 100, 3), 250, np.uint8)
+    page[40:44] = 0
+    assert is_page(page)
+    assert not is_page(noise(100, 100))
+
+
+def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a folder"):
+        load_pool([tmp_path / "nowhere"])
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(InputError, match="no usable image"):
+        load_pool([tmp_path])
+
+
+def test_pictures_are_read_as_rgb_and_brought_down(tmp_path: Path) -> None:
+    red = np.zeros((200, 300, 3), np.uint8)
+    red[..., 2] = 255
+    name = next(f"{i}.png" for i in range(100) if not is_held_out(f"{i}.png"))
+    cv2.imwrite(str(tmp_path / name), red)
+    image = load_pool([tmp_path], short_side_px=100).images[0]
+    assert image.shape == (100, 150, 3)
+    assert image[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(64, 300), (300, 64), (128, 128), (100, 90)])
+def test_crops_are_square_in_range_and_reproducible(shape: tuple[int, int]) -> None:
+    image = noise(*shape)
+    a = random_crop(image, 48, step_rng(0, 5))
+    assert a.shape == (3, 48, 48)
+    assert float(a.min()) >= -1
+    assert float(a.max()) <= 1
+    assert torch.equal(a, random_crop(image, 48, step_rng(0, 5)))
+    assert not torch.equal(a, random_crop(image, 48, step_rng(0, 6)))
+
+
+def test_pseudo_huber_is_quadratic_near_zero_and_linear_far_away() -> None:
+    zero = torch.zeros(4)
+    assert float(pseudo_huber(zero, zero)) == pytest.approx(0, abs=1e-9)
+    assert float(pseudo_huber(zero + 10, zero)) == pytest.approx(10, rel=1e-3)
+    assert float(pseudo_huber(zero + 1e-4, zero)) == pytest.approx(1e-8 / 2e-3, rel=1e-2)
+
+
+def test_gram_of_known_features() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    assert gram(features).tolist() == [[[2.5, 5.5], [5.5, 12.5]]]
+    assert float(gram_distance([features], [features])) == pytest.approx(0, abs=1e-5)
+    assert float(gram_distance([features * 0], [features])) == pytest.approx(1, rel=1e-3)
+
+
+def test_style_loss_falls_when_texture_is_taken_on_and_has_a_gradient() -> None:
+    network = LiteFeatures("lite1").train()
+    assert not network.training
+    reference = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    flat = torch.zeros_like(reference)
+    other = torch.from_numpy(noise(64, 64, 9)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        far, near, same = (float(style_loss([network], x, reference)) for x in (flat, other, reference))
+    assert far > 3 * near
+    assert same == pytest.approx(0, abs=1e-4)
+    image = (flat + 0.01 * other).requires_grad_()
+    style_loss([network], image, reference).backward()
+    assert image.grad is not None
+    assert float(image.grad.abs().sum()) > 0
+
+
+def test_content_terms_are_zero_on_the_content_itself() -> None:
+    image = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    assert float(structure_loss(image, image)) == 0
+    assert float(low_frequency_loss(image, image)) == 0
+    assert float(structure_loss(image * 0, image)) > 0.1
+    assert float(low_frequency_loss(image + 0.5, image)) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_content_metrics_on_blur_noise_and_itself() -> None:
+    source = cv2.resize(noise(16, 16), (128, 128), interpolation=cv2.INTER_CUBIC)
+    assert edge_correlation(source, source) == pytest.approx(1)
+    assert abs(edge_correlation(noise(128, 128, 3), source)) < 0.2
+    assert edge_correlation(np.zeros_like(source), source) == 0
+    assert sharpness_ratio(source, source) == pytest.approx(1)
+    assert sharpness_ratio(cv2.GaussianBlur(source, (0, 0), 3), source) < 0.5

@@ -1,0 +1,166 @@
+"""Runs: they learn, they resume bit for bit, and what they leave behind can be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from stdvid.distill.build import build_student, build_teacher, export_bundle, load_network
+from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint
+from stdvid.distill.settings import StudentLoss, StudentSettings, TeacherSettings
+from stdvid.distill.student import StudentTask
+from stdvid.distill.trainer import Run, learning_rate, train
+from stdvid.errors import InputError, ModelError, UsageError
+
+
+def go(run: Run, steps: int) -> Run:
+    for _ in train(run, max_steps=steps, max_seconds=600, stop=lambda: False):
+        pass
+    return run
+
+
+def equal_checkpoints(a: Path, b: Path) -> None:
+    (ours, our_meta), (theirs, their_meta) = load_checkpoint(a / CHECKPOINT), load_checkpoint(b / CHECKPOINT)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    for meta in (our_meta, their_meta):
+        meta.pop("seconds")
+    assert our_meta == their_meta
+
+
+@pytest.fixture
+def teacher_run(teacher_settings: TeacherSettings, tmp_path: Path) -> Path:
+    go(build_teacher(teacher_settings, tmp_path / "teacher", "cpu"), 2)
+    return tmp_path / "teacher"
+
+
+def test_teacher_learns(teacher_settings: TeacherSettings, tmp_path: Path) -> None:
+    optim = dataclasses.replace(teacher_settings.optim, lr=3e-3, log_every=10)
+    run = build_teacher(dataclasses.replace(teacher_settings, optim=optim), tmp_path / "run", "cpu")
+    errors = [e.parts["x0_error"] for e in train(run, max_steps=60, max_seconds=600, stop=lambda: False)]
+    assert len(errors) == 6
+    assert errors[-1] < 0.8 * errors[0]
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [10, 20, 30, 40, 50, 60]
+    assert (tmp_path / "run" / "config.toml").exists()
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_teacher_resumes_bit_for_bit(teacher_settings: TeacherSettings, tmp_path: Path) -> None:
+    go(build_teacher(teacher_settings, tmp_path / "whole", "cpu"), 4)
+    go(build_teacher(teacher_settings, tmp_path / "parts", "cpu"), 2)
+    resumed = build_teacher(teacher_settings, tmp_path / "parts", "cpu")
+    assert resumed.step == 2
+    go(resumed, 4)
+    equal_checkpoints(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    "terms", [{"std": 1.0}, {"std": 1.0, "style": 1.0, "style_batch": 2, "style_crop_px": 32}], ids=["std", "std+style"]
+)
+def test_student_resumes_bit_for_bit_with_its_banks(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path, terms: dict[str, float]
+) -> None:
+    loss = dataclasses.replace(student_settings.loss, **terms)  # type: ignore[arg-type]
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), loss=loss)
+    go(build_student(settings, tmp_path / "whole", "cpu"), 4)
+    go(build_student(settings, tmp_path / "parts", "cpu"), 2)
+    go(build_student(settings, tmp_path / "parts", "cpu"), 4)
+    equal_checkpoints(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_student_walks_trajectories_of_its_teacher_from_exactly_the_start(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run))
+    run = build_student(settings, tmp_path / "student", "cpu")
+    task = run.task
+    assert isinstance(task, StudentTask)
+    assert (task.start, task.window) == (30, 15)
+    run.train_step()
+    assert {slot.index for slot in task.bank.slots} == {29}
+    # a slot's state is the teacher's own step from x_eta: walk one again from what the slot remembers
+    before = list(task.bank.slots)
+    run.train_step()
+    kept = [slot for slot in task.bank.slots if any(slot is old for old in before)]
+    moved = [slot for slot in task.bank.slots if not any(slot is old for old in before)]
+    assert len(task.bank.slots) == len(kept) + len(moved) <= 6
+    assert all(slot.index in (28, 29) for slot in task.bank.slots)
+    assert bool(torch.stack([s.x_t for s in moved]).isfinite().all())
+
+
+def test_untrained_student_agrees_with_its_unguided_teacher(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
+    loss = dataclasses.replace(student_settings.loss, guidance_min=1.0, guidance_max=1.0, window_rate=0.01)
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), loss=loss)
+    run = build_student(settings, tmp_path / "student", "cpu")
+    # R = 1: the target is the teacher's own state, and the student is its copy
+    assert float(run.task.loss(0)[0].detach()) < 1e-4
+    guided = dataclasses.replace(settings, loss=dataclasses.replace(loss, guidance_min=9.0, guidance_max=9.0))
+    other = build_student(guided, tmp_path / "guided", "cpu")
+    assert float(other.task.loss(0)[0].detach()) > 1e-5
+
+
+def test_exported_runs_are_bundles(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
+    go(build_student(dataclasses.replace(student_settings, teacher=str(teacher_run)), tmp_path / "s", "cpu"), 1)
+    bundle = export_bundle([tmp_path / "s"], tmp_path / "bundle", "mine", "# Card\n")
+    assert [(n.strength, n.start) for n in bundle.networks] == [(0.6, 599)]
+    teacher = export_bundle([teacher_run], tmp_path / "bundle-teacher", "mine-teacher", "# Card\n")
+    assert [(n.strength, n.start) for n in teacher.networks] == [(None, 799)]
+    loaded = bundle.load(bundle.networks[0], torch.device("cpu")).model
+    trained, facts = load_network(tmp_path / "s")
+    assert facts["step"] == 1
+    torch.testing.assert_close(
+        loaded.unet.conv_in.weight, trained.unet.conv_in.weight.half().float(), atol=0, rtol=0, check_stride=False
+    )
+
+
+def test_a_run_of_other_settings_is_not_overwritten(teacher_settings: TeacherSettings, teacher_run: Path) -> None:
+    optim = dataclasses.replace(teacher_settings.optim, lr=1.0)
+    with pytest.raises(UsageError, match="other settings"):
+        build_teacher(dataclasses.replace(teacher_settings, optim=optim), teacher_run, "cpu")
+
+
+def test_missing_pieces_are_said(
+    teacher_settings: TeacherSettings, student_settings: StudentSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no teacher"):
+        build_student(student_settings, tmp_path / "s", "cpu")
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        build_student(dataclasses.replace(student_settings, teacher=str(tmp_path)), tmp_path / "s2", "cpu")
+    no_data = dataclasses.replace(teacher_settings.data, styles=())
+    with pytest.raises(UsageError, match="no training pictures"):
+        build_teacher(dataclasses.replace(teacher_settings, data=no_data), tmp_path / "t", "cpu")
+    nowhere = dataclasses.replace(teacher_settings.data, styles=(str(tmp_path / "nowhere"),))
+    with pytest.raises(InputError, match="not a folder"):
+        build_teacher(dataclasses.replace(teacher_settings, data=nowhere), tmp_path / "t2", "cpu")
+
+
+def test_stop_ends_the_run_with_a_checkpoint(teacher_settings: TeacherSettings, tmp_path: Path) -> None:
+    run = build_teacher(teacher_settings, tmp_path / "run", "cpu")
+    for _ in train(run, max_steps=100, max_seconds=600, stop=lambda: run.step >= 2):
+        pass
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)[1]["step"] == 2
+
+
+def test_learning_rate_warms_up_stays_and_falls(teacher_settings: TeacherSettings) -> None:
+    optim = dataclasses.replace(teacher_settings.optim, lr=1.0, warmup_steps=10, decay_after=100)
+    assert learning_rate(0, optim) == pytest.approx(0.1)
+    assert learning_rate(50, optim) == 1
+    assert learning_rate(400, optim) == pytest.approx(0.5)
+
+
+def test_sheet_shows_held_out_pairs(student_settings: StudentSettings, teacher_run: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), loss=StudentLoss())
+    run = build_student(settings, tmp_path / "s", "cpu")
+    sheet = run.task.sheet(run.ema.module)
+    assert sheet.shape == (3 * 256, 6 * 256, 3)
+    assert sheet.std() > 5

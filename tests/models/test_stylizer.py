@@ -1,0 +1,84 @@
+"""Around the network at inference: reading styles, padding, conditions, guidance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stdvid.diffusion.schedule import cosine
+from stdvid.models.nano import Nano, decode
+from stdvid.models.stylizer import Stylizer, pad, style_crops, to_frames, to_tensor
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_pixels_survive_the_way_to_tensors_and_back() -> None:
+    frames = picture(8, 12)[None]
+    back = to_frames(to_tensor(frames))
+    assert back.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(back).astype(np.uint8), frames)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 32), (17, 30), (1, 1), (153, 271)])
+def test_padding_repeats_the_border_up_to_a_multiple(height: int, width: int) -> None:
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    padded = pad(images)
+    assert padded.shape[-2] % 16 == padded.shape[-1] % 16 == 0
+    assert padded.shape[-2] - height < 16
+    assert torch.equal(padded[..., :height, :width], images)
+    assert torch.equal(padded[..., -1, :width], images[..., -1, :])
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (50, 200), (200, 50), (7, 9)])
+def test_style_crops_cover_any_picture(shape: tuple[int, int]) -> None:
+    reference = torch.zeros(1, 3, *shape)
+    reference[..., -1] = 1.0
+    crops = style_crops(reference)
+    assert crops.shape == (9, 3, 128, 128)
+    assert float(crops.max()) > 0.5  # the right border is seen
+
+
+def test_reading_a_style_is_deterministic_and_several_make_one(tiny_nano: Nano) -> None:
+    stylizer = Stylizer(tiny_nano, cosine())
+    a, b = picture(40, 60), picture(80, 50, 1)
+    one, again, both = stylizer.read_style([a]), stylizer.read_style([a]), stylizer.read_style([a, b])
+    assert torch.equal(one.code.tokens, again.code.tokens)
+    assert both.code.tokens.shape[1] == 2 * one.code.tokens.shape[1]
+    middle = (one.code.vector + stylizer.read_style([b]).code.vector) / 2
+    torch.testing.assert_close(both.code.vector, middle)
+
+
+def test_colour_zero_keeps_the_source_and_one_takes_the_reference(tiny_nano: Nano) -> None:
+    stylizer = Stylizer(tiny_nano, cosine())
+    frames = to_tensor(picture(32, 32)[None]) * 0.3
+    style = stylizer.read_style([np.full((40, 40, 3), 200, np.uint8)])
+    kept = decode(stylizer.condition(frames, style, 0.0).x_0)
+    moved = decode(stylizer.condition(frames, style, 1.0).x_0)
+    torch.testing.assert_close(kept, frames)
+    assert float((moved.mean() - (200 / 127.5 - 1)).abs()) < 0.02
+
+
+def test_guidance_one_is_the_plain_network(tiny_nano: Nano) -> None:
+    stylizer = Stylizer(tiny_nano, cosine())
+    condition = stylizer.condition(to_tensor(picture(32, 32)[None]), stylizer.read_style([picture(40, 40, 1)]), 1.0)
+    x, t = torch.randn(condition.x_0.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
+    plain = stylizer.denoiser(condition)(x, t)
+    direct = tiny_nano(x, t, condition.structure, condition.code).clamp(-1.1, 1.1)
+    assert torch.equal(plain, direct)
+    assert not torch.allclose(plain, stylizer.denoiser(condition, 3.0)(x, t), atol=1e-6)
+
+
+def test_a_frame_does_not_depend_on_its_batch(tiny_nano: Nano) -> None:
+    stylizer = Stylizer(tiny_nano, cosine())
+    frames = to_tensor(np.stack([picture(32, 32, s) for s in (0, 1, 2)]))
+    style = stylizer.read_style([picture(40, 40, 3)])
+    x, t = torch.randn(3, 48, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
+    from stdvid.models.palette import Palette
+
+    palette = Palette.of(frames)
+    together = stylizer.denoiser(stylizer.condition(frames, style, 1.0, palette))(x, t.expand(3))
+    alone = stylizer.denoiser(stylizer.condition(frames[1:2], style, 1.0, palette))(x[1:2], t)
+    torch.testing.assert_close(together[1:2], alone, atol=2e-5, rtol=0)
