@@ -36,7 +36,7 @@ def audio_packets(path: Path) -> Packets:
         streams = list(container.streams.audio)
         for packet in container.demux(*streams) if streams else ():
             if packet.size:
-                position = streams.index(packet.stream)
+                position = [s.index for s in streams].index(packet.stream.index)
                 stamp = packet.pts if packet.pts is not None else packet.dts or 0
                 found[position].append((hashlib.sha1(bytes(packet)).hexdigest(), stamp * packet.time_base))
     return found
@@ -46,8 +46,10 @@ def frame_times(path: Path) -> tuple[list[Fraction], Fraction]:
     """Times of all decoded frames in seconds, and the stream's tick."""
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
+        if stream is None or stream.time_base is None:
+            raise InputError(f"{path}: no video stream to check")
         tick = stream.time_base
-        return [Fraction(f.pts) * tick for f in container.decode(stream)], tick
+        return [Fraction(f.pts or 0) * tick for f in container.decode(stream)], tick
 
 
 def ffprobe_count(path: Path) -> int | None:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.config import StylizeConfig, parse_size
-from stdvid.diffusion.sampler import sample, sample_last
+from stdvid.diffusion.sampler import SampleStep, sample, sample_last
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.errors import InputError, Interrupted, UsageError
+from stdvid.media.encoding import choose_encoder
 from stdvid.media.frames import Frame
-from stdvid.media.output import check_output
+from stdvid.media.output import check_output, output_format
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.threads import Background, prefetch
@@ -53,6 +55,10 @@ NETWORK_SHARE_OF_MATMUL = 0.7
 
 ENCODE_DEPTH = 8
 """Finished frames that may wait for the encoder."""
+
+
+Finished = tuple[NDArray[np.uint8], int, int]
+"""A frame on its way to the writer: image, pts, duration."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ class Plan:
         """Network calls for one frame of one window."""
         return (len(self.times) - 1) * (1 if self.job.config.sampling.guidance == 1 else 2)
 
+    @cached_property
     def estimate_s(self) -> float | None:
         """Seconds of network time, from the speed of a matrix product measured now; None if the length is unknown."""
         if self.windows is None:
@@ -116,7 +123,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Everything decided, JSON-able."""
         sampling, video = self.job.config.sampling, self.job.config.video
-        estimate = self.estimate_s()
+        estimate = self.estimate_s
         return {
             "input": str(self.job.source),
             "output": str(self.job.output),
@@ -179,6 +186,7 @@ def plan(job: Job) -> Plan:
     """
     check_output(job.output, job.source, job.overwrite)
     info = probe(job.source)
+    _check_encoding(job, info)
     for style in job.styles:
         _check_reference(style)
     bundle = read_bundle(job.config.model.base)
@@ -248,7 +256,8 @@ def run(
         _open_writer(planned) as writer,
     ):
         stitcher = Stitcher(job.config.video.window, job.config.video.overlap)
-        with Background(lambda item: writer.write(*item), ENCODE_DEPTH) as encoder:
+        encoder = Background[Finished](lambda item: writer.write(*item), ENCODE_DEPTH)
+        with encoder:
 
             def finish(frames: list[NDArray[np.floating]]) -> None:
                 nonlocal done
@@ -298,8 +307,6 @@ class WindowPainter:
         palette = Palette.of(images)
         groups = []
         for first in range(0, len(real), self.group):
-            if self.stop.is_set():
-                raise Interrupted("interrupted; the output was not written; run the command again")
             part = slice(first, first + self.group)
             groups.append(self._paint_group(images[part], [frame.index for frame in real[part]], palette))
         return np.concatenate(groups)
@@ -310,7 +317,9 @@ class WindowPainter:
         sampling = self.config.sampling
         condition = self.stylizer.condition(images, self.style, sampling.color, palette)
         x = self.stylizer.schedule.add_noise(
-            condition.x_0, self._noise(condition, indices, 0), torch.tensor([self.times[0]], device=condition.x_0.device)
+            condition.x_0,
+            self._noise(condition, indices, 0),
+            torch.tensor([self.times[0]], device=condition.x_0.device),
         )
         steps = sample(
             self.stylizer.denoiser(condition, sampling.guidance),
@@ -321,9 +330,15 @@ class WindowPainter:
             noise=lambda step: self._noise(condition, indices, step + 1),
         )
         height, width = images.shape[-2:]
-        painted = to_frames(decode(sample_last(steps))[..., :height, :width])
+        painted = to_frames(decode(sample_last(self._until_stopped(steps)))[..., :height, :width])
         self.network_seconds += time.monotonic() - started
         return painted
+
+    def _until_stopped(self, steps: Iterator[SampleStep]) -> Iterator[SampleStep]:
+        for state in steps:
+            if self.stop.is_set():
+                raise Interrupted("interrupted; the output was not written; run the command again")
+            yield state
 
     def _noise(self, condition: Condition, indices: list[int], step: int) -> Tensor:
         """Noise [T, 48, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
@@ -349,6 +364,17 @@ def _check_reference(path: Path) -> VideoInfo:
     if not info.is_image:
         raise InputError(f"style reference '{path}' is a video; an image is needed; extract a frame or give a picture")
     return info
+
+
+def _check_encoding(job: Job, info: VideoInfo) -> None:
+    target, encode_config = output_format(job.output), job.config.encode
+    if not target.still:
+        choose_encoder(encode_config.codec, encode_config.crf, encode_config.enc)
+    elif not info.is_image:
+        raise UsageError(
+            f"output '{job.output.name}' is an image file and '{job.source.name}' a video; allowed are .mp4, .mkv and "
+            "others; choose one of these extensions"
+        )
 
 
 def _windows(reader: PyAVReader, config: StylizeConfig) -> Iterator[tuple[Window, list[Frame]]]:

@@ -1,6 +1,6 @@
 """What a sampler asks of a network: the clean image, whatever the network itself predicts.
 
-    network output (x0 | eps | v)  --to_x0-->  x_0  --eps_from_x0-->  eps
+network output (x0 | eps | v)  --to_x0-->  x_0  --eps_from_x0-->  eps
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ def sample(
     `times` falls strictly (see `sampling_times`); len(times) - 1 steps are taken. `noise(index)` supplies the
     randomness of step `index` when gamma > 0. `refine_x0(x_0, t)` may replace each estimate before the solver sees it.
     """
-    for index, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for index, (t, s) in enumerate(itertools.pairwise(times)):
         x_0 = denoiser(x, x.new_full((x.shape[0],), t).long())
         if refine_x0 is not None:
             x_0 = refine_x0(x_0, t)

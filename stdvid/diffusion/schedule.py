@@ -34,7 +34,7 @@ class Schedule:
         a = self.alphas_cumprod
         if a.ndim != 1 or not bool(((a > 0) & (a < 1)).all()) or not bool((a.diff() < 0).all()):
             raise UsageError(
-                f"alphas_cumprod of shape {list(a.shape)} is not a schedule; a 1-D, strictly falling sequence in (0, 1) is"
+                f"alphas_cumprod of shape {list(a.shape)} is not a schedule; a falling 1-D sequence in (0, 1) is"
             )
 
     @property

@@ -69,7 +69,7 @@ def load_network(folder: Path) -> tuple[Nano, dict[str, Any]]:
         model.load_state_dict(under("ema", tensors))
     except RuntimeError as exc:
         raise ModelError(f"'{folder}' does not match its own architecture; train it again") from exc
-    return model.to(memory_format=torch.channels_last), facts
+    return model, facts
 
 
 def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
@@ -78,10 +78,19 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
     torch.manual_seed(settings.optim.seed)
     architecture = {**DEFAULT_ARCHITECTURE, **settings.architecture}
     accelerator = accelerator_for(device, settings.optim)
-    model = Nano(**architecture).to(accelerator.device, memory_format=torch.channels_last)
+    model = Nano(**architecture).to(accelerator.device)
     styles, photos, sheet = load_pools(settings.data)
     task = TeacherTask(
-        model, architecture, cosine(), styles, photos, sheet, settings.loss, settings.optim, settings.data.crop_px, accelerator
+        model,
+        architecture,
+        cosine(),
+        styles,
+        photos,
+        sheet,
+        settings.loss,
+        settings.optim,
+        settings.data.crop_px,
+        accelerator,
     )
     return Run(folder, task, settings.optim, accelerator)
 

@@ -19,9 +19,11 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write `tensors` (flat, dotted names) and JSON-able `meta` to `path`; an old file stays until the new one is whole."""
+    """Write `tensors` (flat, dotted names) and JSON-able `meta` to `path`; the old file stays until it is whole."""
     part = path.with_suffix(".part")
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, {"stdvid": json.dumps(meta)})
+    save_file(
+        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, {"stdvid": json.dumps(meta)}
+    )
     os.replace(part, path)
 
 

@@ -75,7 +75,7 @@ class StudentLoss:
     style_batch: int = 0
     style_crop_px: int = 160
     style_steps: int = 4
-    style_networks: tuple[str, ...] = ("lite1",)
+    style_networks: tuple[Literal["lite0", "lite1", "lite2"], ...] = ("lite1",)
     structure: float = 0.5
     low_frequency: float = 2.0
 

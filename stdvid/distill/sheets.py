@@ -28,7 +28,9 @@ def fit(image: NDArray[Any], width: int, height: int) -> NDArray[np.uint8]:
 class Sheet:
     """Rows of (photo, reference, result) for `count` held-out pairs."""
 
-    def __init__(self, photos: Pool, styles: Pool, *, count: int = 6, strength: float = 0.6, size_px: int = 256) -> None:
+    def __init__(
+        self, photos: Pool, styles: Pool, *, count: int = 6, strength: float = 0.6, size_px: int = 256
+    ) -> None:
         rng = step_rng(20241218, 0)
         self.pairs = [(fit(photos.draw(rng), size_px, size_px), styles.draw(rng)) for _ in range(count)]
         self.strength, self.size_px = strength, size_px

@@ -110,7 +110,8 @@ class StudentTask:
     def _x0(self, network: Nano, x_t: Tensor, t: Tensor, structure: Tensor, reference: Tensor) -> Tensor:
         with self.accelerator.autocast():
             code = network.style(reference.contiguous(memory_format=torch.channels_last))
-            return network(x_t, t, structure, code)
+            clean: Tensor = network(x_t, t, structure, code)
+        return clean
 
     def std_loss(self, rng: np.random.Generator) -> Tensor:
         """L_STD on slots of the bank; moves them one teacher step on."""

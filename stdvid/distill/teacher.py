@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.diffusion.schedule import Schedule
 from stdvid.distill.data import Pool, random_crop, step_rng, torch_generator
-from stdvid.distill.sheets import Sheet
 from stdvid.distill.settings import OptimSettings, TeacherLoss
+from stdvid.distill.sheets import Sheet
 from stdvid.models.nano import Nano, encode
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX
@@ -81,7 +82,6 @@ class TeacherTask:
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Nothing to restore."""
 
-    def sheet(self, model: Nano) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def sheet(self, model: Nano) -> NDArray[np.uint8]:
         """Held-out pairs, 12 guided steps."""
         return self._sheet.draw(model, self.schedule, steps=12, guidance=2.0)
-

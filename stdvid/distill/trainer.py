@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from stdvid.distill.checkpoint import (
@@ -28,12 +29,13 @@ from stdvid.distill.checkpoint import (
 )
 from stdvid.distill.settings import OptimSettings
 from stdvid.errors import ModelError
+from stdvid.models.nano import Nano
 
 
 class Task(Protocol):
     """What a run trains."""
 
-    model: nn.Module
+    model: Nano
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of step `step` and the parts to log; randomness comes from (seed, step) alone."""
@@ -51,7 +53,7 @@ class Task(Protocol):
         """Take back what `state` gave."""
         ...
 
-    def sheet(self, model: nn.Module) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def sheet(self, model: Nano) -> NDArray[np.uint8]:
         """A picture, uint8 [H, W, 3] RGB, of what `model` (the averaged weights) does on held-out pairs."""
         ...
 
@@ -146,9 +148,9 @@ class Run:
 
     def write_sheet(self) -> None:
         """samples/step_NNNNNN.png, made with the averaged weights."""
-        self.ema.module.eval()
+        averaged = cast(Nano, self.ema.module).eval()
         with torch.no_grad():
-            sheet = self.task.sheet(self.ema.module)
+            sheet = self.task.sheet(averaged)
         path = self.folder / "samples" / f"step_{self.step:06d}.png"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), sheet[:, :, ::-1])
@@ -168,9 +170,10 @@ def train(run: Run, *, max_steps: int, max_seconds: float, stop: Callable[[], bo
     saved = started
     sums: dict[str, float] = {}
     counted = 0
-    with SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step) as board, open(
-        run.folder / "log.jsonl", "a", encoding="utf-8"
-    ) as log:
+    with (
+        SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step) as board,
+        open(run.folder / "log.jsonl", "a", encoding="utf-8") as log,
+    ):
         while run.step < max_steps and time.monotonic() - started < max_seconds and not stop():
             for key, value in run.train_step().items():
                 sums[key] = sums.get(key, 0.0) + value

@@ -43,7 +43,7 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
                 if not hand_over(item):
                     break
             hand_over(_End())
-        except BaseException as exc:  # noqa: BLE001 (it is raised again in the consumer)
+        except BaseException as exc:
             hand_over(_End(exc))
         finally:
             close = getattr(iterator, "close", None)
@@ -104,5 +104,5 @@ class Background(Generic[T]):
             if self._error is None and not self._drop.is_set():
                 try:
                     self._consume(item)
-                except BaseException as exc:  # noqa: BLE001 (it is raised again in the producer)
+                except BaseException as exc:
                     self._error = exc

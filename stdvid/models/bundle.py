@@ -1,8 +1,8 @@
 """A bundle: a folder that holds a model ready for inference. Weights are safetensors; nothing is ever unpickled.
 
-    manifest.json     architecture, schedule, networks with their strength and SHA-256, licence
-    *.safetensors     one file a network, fp16
-    MODEL_CARD.md
+manifest.json     architecture, schedule, networks with their strength and SHA-256, licence
+*.safetensors     one file a network, fp16
+MODEL_CARD.md
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ class Bundle:
             model = Nano(**self.architecture)
             model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
         except (RuntimeError, TypeError, SafetensorError) as exc:
-            raise ModelError(f"'{path}' does not fit its manifest; reinstall stdvid or export the bundle again") from exc
-        model = model.to(device, memory_format=torch.channels_last)
-        return Stylizer(model.eval().requires_grad_(False), self.load_schedule())
+            raise ModelError(
+                f"'{path}' does not fit its manifest; reinstall stdvid or export the bundle again"
+            ) from exc
+        return Stylizer(model.to(device).eval().requires_grad_(False), self.load_schedule())
 
     def load_schedule(self) -> Schedule:
         """The noise schedule."""

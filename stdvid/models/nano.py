@@ -46,12 +46,10 @@ def decode(latents: Tensor) -> Tensor:
 class Nano(nn.Module):
     """The denoiser and its style encoder: all that is trained, and all that a weight file holds."""
 
-    def __init__(
-        self, channels: list[int], layers: int, heads: int, token_dim: int, vector_dim: int
-    ) -> None:
+    def __init__(self, channels: list[int], layers: int, heads: int, token_dim: int, vector_dim: int) -> None:
         super().__init__()
         pixels = PATCH_PX**2
-        self.unet = UNet2DConditionModel(
+        self.unet: Any = UNet2DConditionModel(  # type: ignore[no-untyped-call]
             in_channels=4 * pixels,
             out_channels=3 * pixels,
             down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
@@ -67,6 +65,12 @@ class Nano(nn.Module):
             resnet_time_scale_shift="scale_shift",
         )
         self.style = StyleEncoder(token_dim, vector_dim)
+        self.channels_last()
+
+    def channels_last(self) -> Nano:
+        """Lay the weights out for convolutions, as CPUs and tensor cores want them; returns itself."""
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
 
     def forward(self, x_t: Tensor, t: Tensor, structure: Tensor, style: StyleCode) -> Tensor:
         """Predict x_0, float32 [N, 48, h, w].
@@ -76,4 +80,5 @@ class Nano(nn.Module):
         """
         inputs = torch.cat([x_t, structure], 1).contiguous(memory_format=torch.channels_last)
         out = self.unet(inputs, t, encoder_hidden_states=style.tokens, class_labels=style.vector, return_dict=False)[0]
-        return out.float()
+        x_0: Tensor = out.float()
+        return x_0

@@ -40,7 +40,8 @@ class Palette:
 
 def _sqrtm(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp(min=1e-12).sqrt()) @ vectors.mT
+    root: Tensor = vectors @ torch.diag(values.clamp(min=1e-12).sqrt()) @ vectors.mT
+    return root
 
 
 def transfer_palette(images: Tensor, source: Palette, reference: Palette, amount: float = 1.0) -> Tensor:

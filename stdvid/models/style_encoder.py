@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,7 @@ class StyleCode:
 
 
 class _Level(nn.Module):
-    """Two convolutions, the first halving the size; gives features and, before they are normalised, their statistics."""
+    """Two convolutions, the first halving the size; gives normalised features and the raw ones for statistics."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class StyleEncoder(nn.Module):
     def __init__(self, token_dim: int = 128, vector_dim: int = 256) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3 * 4, _WIDTHS[0], 3, 1, 1)
-        self.levels = nn.ModuleList(_Level(a, b) for a, b in zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))
+        self.levels = nn.ModuleList(_Level(a, b) for a, b in itertools.pairwise(_WIDTHS))
         self.to_token = nn.Linear(_WIDTHS[-1], token_dim)
         self.token_norm = nn.LayerNorm(token_dim)
         self.to_vector = nn.Linear(2 * sum(_WIDTHS), vector_dim)

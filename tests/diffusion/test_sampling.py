@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, TCDScheduler
@@ -81,7 +83,7 @@ def test_ddim_agrees_with_diffusers(prediction: Prediction) -> None:
     referee.set_timesteps(10)
     times = [*referee.timesteps.tolist(), CLEAN]
     theirs = ours = randn(2, 4, 8, 8)
-    for index, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for index, (t, s) in enumerate(itertools.pairwise(times)):
         output = randn(2, 4, 8, 8, seed=index + 1)
         theirs = referee.step(output, t, theirs).prev_sample
         alpha, sigma = schedule.alpha_sigma(torch.tensor([t]))
@@ -96,7 +98,7 @@ def test_tcd_agrees_with_diffusers(gamma: float) -> None:
     referee.set_timesteps(timesteps=[899, 639, 379, 119])
     times = referee.timesteps.tolist()
     theirs = ours = randn(2, 4, 8, 8)
-    for index, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for index, (t, s) in enumerate(itertools.pairwise(times)):
         output = randn(2, 4, 8, 8, seed=index + 1)
         noise = randn(2, 4, 8, 8, seed=100 + index)
         generator = torch.Generator().manual_seed(100 + index)
@@ -130,7 +132,7 @@ def test_ddim_is_of_first_order_on_a_gaussian() -> None:
         for n in (10, 20, 40)
     ]
     assert errors[-1] < 0.01
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in itertools.pairwise(errors):
         assert 1.7 < coarse / fine < 2.6
 
 

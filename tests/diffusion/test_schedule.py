@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -84,6 +86,6 @@ def test_sampling_times_are_exact(start: int, steps: int) -> None:
     times = sampling_times(start, steps)
     assert len(times) == steps + 1
     assert (times[0], times[-1]) == (start, CLEAN)
-    assert all(a > b for a, b in zip(times, times[1:], strict=False))
-    gaps = [a - b for a, b in zip(times, times[1:], strict=False)]
+    assert all(a > b for a, b in itertools.pairwise(times))
+    gaps = [a - b for a, b in itertools.pairwise(times)]
     assert max(gaps) - min(gaps) <= 2

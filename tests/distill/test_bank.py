@@ -29,7 +29,11 @@ class Source:
 
 
 @given(
-    capacity=st.integers(1, 12), n=st.integers(1, 4), probability=st.floats(0, 1), steps=st.integers(1, 60), seed=st.integers(0, 99)
+    capacity=st.integers(1, 12),
+    n=st.integers(1, 4),
+    probability=st.floats(0, 1),
+    steps=st.integers(1, 60),
+    seed=st.integers(0, 99),
 )
 @settings(deadline=None)
 def test_every_trajectory_is_walked_from_its_start_to_its_end(

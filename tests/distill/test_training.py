@@ -107,9 +107,7 @@ def test_untrained_student_agrees_with_its_unguided_teacher(
     assert float(other.task.loss(0)[0].detach()) > 1e-5
 
 
-def test_exported_runs_are_bundles(
-    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
-) -> None:
+def test_exported_runs_are_bundles(student_settings: StudentSettings, teacher_run: Path, tmp_path: Path) -> None:
     go(build_student(dataclasses.replace(student_settings, teacher=str(teacher_run)), tmp_path / "s", "cpu"), 1)
     bundle = export_bundle([tmp_path / "s"], tmp_path / "bundle", "mine", "# Card\n")
     assert [(n.strength, n.start) for n in bundle.networks] == [(0.6, 599)]
