@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from stdvid.distill.sheets import Sheet
 from stdvid.distill.student import StudentTask
 from stdvid.distill.teacher import TeacherTask
 from stdvid.distill.trainer import Run, resolve_precision
-from stdvid.errors import ModelError, UsageError
+from stdvid.errors import InputError, ModelError, UsageError
 from stdvid.models.bundle import Bundle, write_bundle
 from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
+
+log = logging.getLogger(__name__)
 
 
 def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
@@ -56,8 +59,17 @@ def load_pools(data: DataSettings) -> tuple[Pool, Pool, Sheet]:
     return (
         load_pool(styles, **options),
         load_pool(photos, short_side_px=data.short_side_px),
-        Sheet(load_pool(photos, held_out=True), load_pool(styles, held_out=True, **options)),
+        Sheet(held_out(photos, short_side_px=data.short_side_px), held_out(styles, **options)),
     )
+
+
+def held_out(folders: Sequence[Path], **options: Any) -> Pool:
+    """The pictures kept out of training; a small folder may have none: then those trained on, and it is said."""
+    try:
+        return load_pool(folders, held_out=True, **options)
+    except InputError:
+        log.warning("no held-out pictures in %s: sample sheets show training pictures", ", ".join(map(str, folders)))
+        return load_pool(folders, **options)
 
 
 def load_network(folder: Path) -> tuple[Nano, dict[str, Any]]:

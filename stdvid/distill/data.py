@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.errors import InputError
+from stdvid.media.random_access import DecordReader
 
 Image = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"})
+FRAMES_PER_VIDEO = 8
 HELD_OUT_PERCENT = 5
 
 
@@ -56,10 +59,25 @@ def read_image(path: Path, short_side_px: int) -> Image | None:
     raw = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if raw is None:
         return None
-    scale = short_side_px / min(raw.shape[:2])
+    return bring_down(cast(Image, raw[:, :, ::-1]), short_side_px)
+
+
+def bring_down(image: Image, short_side_px: int) -> Image:
+    """Reduce a picture to a short side of at most `short_side_px`; never enlarge it."""
+    scale = short_side_px / min(image.shape[:2])
     if scale < 1:
-        raw = cv2.resize(raw, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cast(Image, np.ascontiguousarray(raw[:, :, ::-1]))
+        image = cast(Image, cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    return np.ascontiguousarray(image)
+
+
+def read_video(path: Path, short_side_px: int) -> list[Image]:
+    """FRAMES_PER_VIDEO frames spread over a clip, brought down like pictures; none if it cannot be read."""
+    try:
+        with DecordReader(path) as reader:
+            picks = np.linspace(0, len(reader) - 1, FRAMES_PER_VIDEO).round().astype(int)
+            return [bring_down(frame, short_side_px) for frame in reader.get(sorted(set(picks.tolist())))]
+    except (InputError, IndexError):
+        return []
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ def load_pool(
     weights: Mapping[str, float] | None = None,
     skip_pages: bool = False,
 ) -> Pool:
-    """Load the training part (or the held-out part) of folders of images, sorted by name.
+    """Load the training part (or the held-out part) of folders of images and videos, sorted by name.
 
     `weights` maps a file-name prefix to its relative worth (default 1). `skip_pages` drops nearly blank pictures.
     Raises InputError for a missing folder or when nothing usable is left.
@@ -92,19 +110,27 @@ def load_pool(
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"'{folder}' is not a folder; training needs folders of images; check the path")
-        paths += sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths += sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     paths = [p for p in paths if is_held_out(p.name) == held_out]
     with ThreadPoolExecutor(4) as threads:
-        loaded = list(threads.map(lambda p: read_image(p, short_side_px), paths))
+        loaded = list(threads.map(lambda p: _read(p, short_side_px), paths))
     kept = [
         (path.name, image)
-        for path, image in zip(paths, loaded, strict=True)
-        if image is not None and min(image.shape[:2]) >= 64 and not (skip_pages and is_page(image))
+        for path, images in zip(paths, loaded, strict=True)
+        for image in images
+        if min(image.shape[:2]) >= 64 and not (skip_pages and is_page(image))
     ]
     worth = np.array([_worth(name, weights or {}) for name, _ in kept], np.float64)
     if not kept or worth.sum() == 0:
         raise InputError(f"no usable image in {', '.join(map(str, folders))}; png, jpeg and webp of 64 px and more are")
     return Pool(tuple(n for n, _ in kept), tuple(i for _, i in kept), worth / worth.sum())
+
+
+def _read(path: Path, short_side_px: int) -> list[Image]:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return read_video(path, short_side_px)
+    image = read_image(path, short_side_px)
+    return [] if image is None else [image]
 
 
 def _worth(name: str, weights: Mapping[str, float]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,14 +18,11 @@ def pseudo_huber(prediction: Tensor, target: Tensor, c: float = HUBER_C) -> Tens
     return ((prediction - target).square() + c * c).sqrt().mean() - c
 
 
-def style_loss(networks: Sequence[nn.Module], images: Tensor, references: Tensor) -> Tensor:
-    """Gram distance of `images` [N, 3, H, W] to `references` [N, 3, P, P], mean over batch and networks."""
-    total = images.new_zeros(())
-    for network in networks:
-        with torch.no_grad():
-            target = network(references)
-        total = total + gram_distance(network(images), target).mean()
-    return total / len(networks)
+def style_loss(network: nn.Module, images: Tensor, references: Tensor) -> Tensor:
+    """Mean Gram distance of `images` [N, 3, H, W] to `references` [N, 3, P, P] by the features of `network`."""
+    with torch.no_grad():
+        target = network(references)
+    return gram_distance(network(images), target).mean()
 
 
 def structure_loss(images: Tensor, content: Tensor) -> Tensor:

@@ -170,15 +170,16 @@ class StudentTask:
         self.style_bank.put(moved)
         images, content = decode(clean), decode(x_0)
         return {
-            "style": self._style(images, slots),
+            "style": self._style(images, slots, rng),
             "structure": structure_loss(images, content),
             "low_frequency": low_frequency_loss(images, content),
         }
 
-    def _style(self, images: Tensor, slots: list[Slot]) -> Tensor:
+    def _style(self, images: Tensor, slots: list[Slot], rng: np.random.Generator) -> Tensor:
         side = min(slot.target.shape[-1] for slot in slots)
         targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(images.device)
-        return style_loss(self.networks, images, targets)
+        # one network a step: what fools one only is corrected by the next
+        return style_loss(self.networks[int(rng.integers(len(self.networks)))], images, targets)
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

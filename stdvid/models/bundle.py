@@ -135,6 +135,7 @@ def write_bundle(
         file = "teacher.safetensors" if strength is None else f"student_eta{strength:.2f}.safetensors"
         tensors = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
         save_file(tensors, folder / file, {"format": "pt"})
+        (folder / file).chmod(0o644)  # safetensors makes private files; a bundle is to be shared
         entries.append(NetworkEntry(file, _sha256(folder / file), strength, start))
     manifest = {
         "format": FORMAT,

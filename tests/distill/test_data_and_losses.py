@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -55,6 +56,15 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
         load_pool([tmp_path])
 
 
+def test_frames_of_videos_serve_as_pictures(clip: Callable[..., Path], tmp_path: Path) -> None:
+    name = next(f"{i}.mp4" for i in range(100) if not is_held_out(f"{i}.mp4"))
+    (tmp_path / name).write_bytes(clip("training.mp4", n=12, size=(96, 80)).read_bytes())
+    pool = load_pool([tmp_path], short_side_px=64)
+    assert len(pool.images) == 8
+    assert pool.images[0].shape == (64, 77, 3)
+    assert not np.array_equal(pool.images[0], pool.images[-1])
+
+
 def test_pictures_are_read_as_rgb_and_brought_down(tmp_path: Path) -> None:
     red = np.zeros((200, 300, 3), np.uint8)
     red[..., 2] = 255
@@ -97,11 +107,11 @@ def test_style_loss_falls_when_texture_is_taken_on_and_has_a_gradient() -> None:
     flat = torch.zeros_like(reference)
     other = torch.from_numpy(noise(64, 64, 9)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
-        far, near, same = (float(style_loss([network], x, reference)) for x in (flat, other, reference))
+        far, near, same = (float(style_loss(network, x, reference)) for x in (flat, other, reference))
     assert far > 3 * near
     assert same == pytest.approx(0, abs=1e-4)
     image = (flat + 0.01 * other).requires_grad_()
-    style_loss([network], image, reference).backward()
+    style_loss(network, image, reference).backward()
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
 
