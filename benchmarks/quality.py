@@ -35,7 +35,7 @@ from stdvid.metrics.style import gram_distance
 from stdvid.models.bundle import read_bundle
 from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.stylizer import to_frames, to_tensor
-from stdvid.stylize import REFERENCE_SHORT_SIDE_PX, WindowPainter
+from stdvid.painter import REFERENCE_SHORT_SIDE_PX, WindowPainter
 from stdvid.temporal.windows import Window
 
 Image = NDArray[np.uint8]

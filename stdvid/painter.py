@@ -1,0 +1,130 @@
+"""Painting: a window of decoded frames and a style in, repainted frames out; and the reading of references."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stdvid.config import StylizeConfig, parse_size
+from stdvid.diffusion.sampler import SampleStep, sample, sample_last
+from stdvid.errors import InputError, Interrupted
+from stdvid.media.frames import Frame
+from stdvid.media.probe import VideoInfo, probe
+from stdvid.media.reader import PyAVReader
+from stdvid.models.nano import decode
+from stdvid.models.palette import Palette
+from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor
+from stdvid.temporal.windows import Window
+
+REFERENCE_SHORT_SIDE_PX = 320
+"""References are read at the scale that the model was trained at."""
+
+PIXELS_PER_CALL = 600_000
+"""Frames of a window go through the network in groups of about this many pixels, which bounds memory."""
+
+
+def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
+    """(width, height) worked on and written: even, square pixels, the source's display aspect.
+
+    A number is the short side; the source is never enlarged to reach it. "WxH" is taken as it is.
+    """
+    wanted = parse_size(size)
+    if not isinstance(wanted, int):
+        return wanted
+    width, height = info.video.display_size
+    scale = min(1.0, wanted / min(width, height))
+    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
+
+
+class WindowPainter:
+    """Repaints one window of frames; frames of a window share a palette, and by default one noise."""
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        style: Style,
+        times: tuple[int, ...],
+        config: StylizeConfig,
+        size: tuple[int, int],
+        stop: threading.Event,
+    ) -> None:
+        self.stylizer, self.style, self.times, self.config = stylizer, style, times, config
+        self.group = max(1, PIXELS_PER_CALL // (size[0] * size[1]))
+        self.stop = stop
+        self.network_seconds = 0.0
+
+    def paint(self, window: Window, frames: list[Frame]) -> NDArray[np.float32]:
+        """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
+
+        Raises Interrupted when asked to stop.
+        """
+        real = frames[: window.n_frames]
+        images = to_tensor(np.stack([frame.image for frame in real]))
+        palette = Palette.of(images)
+        groups = []
+        for first in range(0, len(real), self.group):
+            part = slice(first, first + self.group)
+            groups.append(self._paint_group(images[part], [frame.index for frame in real[part]], palette))
+        return np.concatenate(groups)
+
+    @torch.no_grad()
+    def _paint_group(self, images: Tensor, indices: list[int], palette: Palette) -> NDArray[np.float32]:
+        started = time.monotonic()
+        sampling = self.config.sampling
+        condition = self.stylizer.condition(images, self.style, sampling.color, palette)
+        x = self.stylizer.schedule.add_noise(
+            condition.x_0,
+            self._noise(condition, indices, 0),
+            torch.tensor([self.times[0]], device=condition.x_0.device),
+        )
+        steps = sample(
+            self.stylizer.denoiser(condition, sampling.guidance),
+            x,
+            self.times,
+            self.stylizer.schedule,
+            gamma=sampling.gamma,
+            noise=lambda step: self._noise(condition, indices, step + 1),
+        )
+        height, width = images.shape[-2:]
+        painted = to_frames(decode(sample_last(self._until_stopped(steps)))[..., :height, :width])
+        self.network_seconds += time.monotonic() - started
+        return painted
+
+    def _until_stopped(self, steps: Iterator[SampleStep]) -> Iterator[SampleStep]:
+        for state in steps:
+            if self.stop.is_set():
+                raise Interrupted("interrupted; the output was not written; run the command again")
+            yield state
+
+    def _noise(self, condition: Condition, indices: list[int], step: int) -> Tensor:
+        """Noise [T, 48, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
+        seed, shape = self.config.sampling.seed, condition.x_0.shape[1:]
+        shared = self.config.video.consistency == "noise"
+        frames = [0] if shared else indices
+        noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]
+        return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(len(indices), -1, -1, -1)
+
+
+def read_reference(path: Path) -> NDArray[np.uint8]:
+    """A reference image, uint8 [H, W, 3], its short side brought down to REFERENCE_SHORT_SIDE_PX."""
+    info = check_reference(path)
+    with PyAVReader(path, size=working_size(info, REFERENCE_SHORT_SIDE_PX), info=info) as reader:
+        return next(iter(reader)).image
+
+
+def check_reference(path: Path) -> VideoInfo:
+    """Probe a reference; InputError unless it is an image."""
+    try:
+        info = probe(path)
+    except InputError as exc:
+        raise InputError(f"style reference: {exc}") from exc
+    if not info.is_image:
+        raise InputError(f"style reference '{path}' is a video; an image is needed; extract a frame or give a picture")
+    return info
