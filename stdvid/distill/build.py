@@ -87,10 +87,11 @@ def load_network(folder: Path) -> tuple[Nano, dict[str, Any]]:
 def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
     """A teacher run, new or resumed from `folder`."""
     prepare_folder(folder, settings)
-    torch.manual_seed(settings.optim.seed)
     architecture = {**DEFAULT_ARCHITECTURE, **settings.architecture}
     accelerator = accelerator_for(device, settings.optim)
-    model = Nano(**architecture).to(accelerator.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.optim.seed)
+        model = Nano(**architecture).to(accelerator.device)
     styles, photos, sheet = load_pools(settings.data)
     task = TeacherTask(
         model,
