@@ -4,7 +4,8 @@
 
 A model is BUNDLE:STEPS:GUIDANCE. "Style moved" is 1 - d(output, reference) / d(input, reference), d the Gram distance
 of EfficientNet-lite0 features (stem and ends of four stages), a network that nothing here is trained on. Palette
-transfer alone and cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees.
+transfer alone and cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees;
+references are drawn by the worth that training gives them (paintings often, clip-art hardly).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from stdvid.config import SamplingConfig, StylizeConfig
+from stdvid.config import SamplingConfig, StylizeConfig, find_preset, from_toml
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Pool, load_pool, step_rng
+from stdvid.distill.settings import TeacherSettings
 from stdvid.media.frames import Frame
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
 from stdvid.metrics.features import LiteFeatures
@@ -146,7 +148,8 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="also write a PNG of all outputs here")
     arguments = parser.parse_args()
 
-    styles = load_pool([arguments.styles], held_out=True, skip_pages=True)
+    worth = from_toml(TeacherSettings, find_preset("nano-teacher", "distill")).data.weights
+    styles = load_pool([arguments.styles], held_out=True, skip_pages=True, weights=worth)
     pairs = draw_pairs(load_pool([arguments.photos], held_out=True), styles, arguments.pairs, arguments.size)
     judge = LiteFeatures("lite0")
     methods: dict[str, Method] = (

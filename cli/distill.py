@@ -50,8 +50,8 @@ def teacher(
 @app.command()
 def student(
     out: OutOption,
-    teacher: Annotated[Path | None, typer.Option("--teacher", help="Run directory or bundle of the teacher.")] = None,
-    start: Annotated[Path | None, typer.Option("--start", help="Run directory whose student is trained on.")] = None,
+    teacher: Annotated[str | None, typer.Option("--teacher", help="Run directory or bundle of the teacher.")] = None,
+    start: Annotated[str | None, typer.Option("--start", help="Run or bundle whose student is trained on.")] = None,
     method: Annotated[str, typer.Option("--method", help="Distillation method: std.")] = "std",
     config: ConfigOption = None,
     styles: StylesOption = None,
@@ -67,7 +67,7 @@ def student(
 
     overrides = _overrides(styles, photos, seed)
     overrides["loss"] = {"method": method}
-    overrides |= {k: str(v) for k, v in (("teacher", teacher), ("start", start)) if v is not None}
+    overrides |= {k: v for k, v in (("teacher", teacher), ("start", start)) if v is not None}
     settings = _settings(StudentSettings, config, "nano-student", overrides)
     _train(build_student(settings, out, device), max_steps, minutes)
 
@@ -101,13 +101,9 @@ def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int |
 
 
 def _settings(cls: type[T], config: Path | None, default: str, overrides: dict[str, Any]) -> T:
-    from importlib.resources import files
+    from stdvid.config import find_preset, from_toml
 
-    from stdvid.config import from_toml
-
-    name = str(config or default)
-    bundled = files("stdvid_presets") / "distill" / f"{name}.toml"
-    return from_toml(cls, Path(str(bundled)) if bundled.is_file() else Path(name), overrides)
+    return from_toml(cls, find_preset(str(config or default), "distill"), overrides)
 
 
 def _train(run: Run, max_steps: int | None, minutes: float | None) -> None:

@@ -20,7 +20,7 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.models.nano import decode
 from stdvid.models.palette import Palette
-from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor
+from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
 from stdvid.temporal.windows import Window
 
 REFERENCE_SHORT_SIDE_PX = 320
@@ -93,7 +93,7 @@ class WindowPainter:
             noise=lambda step: self._noise(condition, indices, step + 1),
         )
         height, width = images.shape[-2:]
-        painted = to_frames(decode(sample_last(self._until_stopped(steps)))[..., :height, :width])
+        painted = to_frames(unpad(decode(sample_last(self._until_stopped(steps))), height, width))
         self.network_seconds += time.monotonic() - started
         return painted
 

@@ -134,7 +134,7 @@ class Plan:
             "consistency": video.consistency,
             "device": str(self.device),
             "memory_mib": self.memory_mib(),
-            "estimate_s": None if estimate is None else round(estimate, 1),
+            "estimate_s": None if estimate is None else float(f"{estimate:.2g}"),
             "config": asdict(self.job.config),
         }
 

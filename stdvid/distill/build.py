@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from stdvid.config import to_toml
 from stdvid.diffusion.schedule import cosine
@@ -21,7 +21,7 @@ from stdvid.distill.student import StudentTask
 from stdvid.distill.teacher import TeacherTask
 from stdvid.distill.trainer import Run, resolve_precision
 from stdvid.errors import InputError, ModelError, UsageError
-from stdvid.models.bundle import Bundle, write_bundle
+from stdvid.models.bundle import Bundle, read_bundle, write_bundle
 from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
     """Accelerate on one device ('auto', 'cpu', 'cuda', 'mps') in the precision asked for."""
-    accelerator = Accelerator(cpu=device == "cpu")
-    precision = resolve_precision(optim.precision, accelerator.device)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision) if precision != "no" else accelerator
+    cpu = device == "cpu"
+    precision = resolve_precision(optim.precision, PartialState(cpu=cpu).device)
+    return Accelerator(cpu=cpu, mixed_precision=precision)
 
 
 def prepare_folder(folder: Path, settings: Any) -> None:
@@ -72,7 +72,7 @@ def held_out(folders: Sequence[Path], **options: Any) -> Pool:
         return load_pool(folders, **options)
 
 
-def load_network(folder: Path) -> tuple[Nano, dict[str, Any]]:
+def load_run(folder: Path) -> tuple[Nano, dict[str, Any]]:
     """The averaged network of a run directory, and the facts of its checkpoint: step, seconds, and the task's own."""
     tensors, meta = load_checkpoint(folder / CHECKPOINT)
     facts = {"step": meta["step"], "seconds": meta["seconds"], **meta["task"]}
@@ -82,6 +82,19 @@ def load_network(folder: Path) -> tuple[Nano, dict[str, Any]]:
     except RuntimeError as exc:
         raise ModelError(f"'{folder}' does not match its own architecture; train it again") from exc
     return model, facts
+
+
+def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
+    """The network of a run directory, or of a bundle (name or folder) the one nearest to `strength`; its architecture.
+
+    Raises ModelError for a damaged one, UsageError if there is no such thing.
+    """
+    if (Path(source) / CHECKPOINT).exists():
+        model, facts = load_run(Path(source))
+        return model, facts["architecture"]
+    bundle = read_bundle(source)
+    stylizer = bundle.load(bundle.network_for(strength)[0], torch.device("cpu"))
+    return stylizer.model.requires_grad_(True), bundle.architecture
 
 
 def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
@@ -111,16 +124,16 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
 def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
     """A student run, new or resumed from `folder`; it starts as a copy of the teacher, or of the run `start`."""
     if not settings.teacher:
-        raise UsageError("no teacher; a student needs the run directory of one; --teacher DIR")
+        raise UsageError("no teacher; a student needs a run directory or a bundle of one; --teacher DIR")
     prepare_folder(folder, settings)
     accelerator = accelerator_for(device, settings.optim)
-    teacher, facts = load_network(Path(settings.teacher))
-    model = load_network(Path(settings.start))[0] if settings.start else copy.deepcopy(teacher)
+    teacher, architecture = load_network(settings.teacher, settings.loss.strength)
+    model = load_network(settings.start, settings.loss.strength)[0] if settings.start else copy.deepcopy(teacher)
     styles, photos, sheet = load_pools(settings.data)
     task = StudentTask(
         model.to(accelerator.device),
         teacher.to(accelerator.device).eval().requires_grad_(False),
-        facts["architecture"],
+        architecture,
         cosine(),
         styles,
         photos,
@@ -138,7 +151,7 @@ def export_bundle(runs: Sequence[Path], folder: Path, name: str, card: str) -> B
 
     Raises ModelError if a folder is no run or they differ in architecture.
     """
-    loaded = [load_network(run) for run in runs]
+    loaded = [load_run(run) for run in runs]
     architectures = [facts["architecture"] for _, facts in loaded]
     if any(a != architectures[0] for a in architectures):
         raise ModelError(f"the runs {', '.join(map(str, runs))} differ in architecture; a bundle has one; export apart")

@@ -74,10 +74,10 @@ class StudentLoss:
     style: float = 0.0
     style_batch: int = 0
     style_crop_px: int = 160
-    style_steps: int = 4
     style_networks: tuple[Literal["lite0", "lite1", "lite2"], ...] = ("lite1",)
     structure: float = 0.5
     low_frequency: float = 2.0
+    grain: float = 0.05
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.diffusion.schedule import Schedule, grid_time, sampling_times, start_index
 from stdvid.distill.data import Pool, step_rng
 from stdvid.models.nano import Nano, decode
-from stdvid.models.stylizer import Stylizer, to_frames, to_tensor
+from stdvid.models.stylizer import Stylizer, to_frames, to_tensor, unpad
 
 
 def fit(image: NDArray[Any], width: int, height: int) -> NDArray[np.uint8]:
@@ -45,7 +45,8 @@ class Sheet:
             condition = stylizer.condition(to_tensor(photo[None]), stylizer.read_style([reference]), 1.0)
             noise = torch.randn(condition.x_0.shape, generator=torch.Generator().manual_seed(0)).to(condition.x_0)
             x = schedule.add_noise(condition.x_0, noise, torch.tensor([times[0]], device=noise.device))
-            result = decode(sample_last(sample(stylizer.denoiser(condition, guidance), x, times, schedule)))
+            latents = sample_last(sample(stylizer.denoiser(condition, guidance), x, times, schedule))
+            result = unpad(decode(latents), self.size_px, self.size_px)
             pixels = to_frames(result)[0].round().astype(np.uint8)
             cells.append(np.hstack([photo, fit(reference, self.size_px, self.size_px), pixels]))
         rows = [np.hstack(cells[i : i + 2]) for i in range(0, len(cells) - len(cells) % 2, 2)]

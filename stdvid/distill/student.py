@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,10 +28,11 @@ from stdvid.diffusion.solver import jump
 from stdvid.distill.bank import Slot, TrajectoryBank, stack
 from stdvid.distill.checkpoint import prefixed, under
 from stdvid.distill.data import Pool, random_crop, step_rng, torch_generator
-from stdvid.distill.losses import low_frequency_loss, pseudo_huber, structure_loss, style_loss
+from stdvid.distill.losses import grain_loss, low_frequency_loss, pseudo_huber, structure_loss
 from stdvid.distill.settings import OptimSettings, StudentLoss
 from stdvid.distill.sheets import Sheet
 from stdvid.metrics.features import LiteFeatures
+from stdvid.metrics.style import gram_distance
 from stdvid.models.nano import Nano, decode, encode
 from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.structure import structure_map
@@ -38,6 +40,9 @@ from stdvid.models.style_encoder import STYLE_CROP_PX
 
 X0_LIMIT = 1.1
 """Clean predictions are clamped here before the solver, in training as in sampling."""
+
+FEATURE_STRIDE_PX = 16
+"""The deepest feature map of the style networks has one position per this many pixels."""
 
 
 class StudentTask:
@@ -102,6 +107,7 @@ class StudentTask:
                 ("style", self.settings.style),
                 ("structure", self.settings.structure),
                 ("low_frequency", self.settings.low_frequency),
+                ("grain", self.settings.grain),
             ):
                 total = total + weight * terms[name]
                 parts[name] = float(terms[name].detach())
@@ -152,7 +158,7 @@ class StudentTask:
         return Guided(under_code(code), under_code(null), scale)(x_t, t)
 
     def style_terms(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Style, structure and low-frequency terms at states of the student's own trajectories; moves them on."""
+        """Terms on the clean prediction at states of the student's own trajectories; moves them on."""
         settings, device = self.settings, self.accelerator.device
         slots = self.style_bank.draw(settings.style_batch, rng, lambda: self.fresh(rng, settings.style_crop_px))
         x_0, x_t, structure, reference = (
@@ -169,17 +175,26 @@ class StudentTask:
         moved = [slot.moved(x, int(i)) for slot, x, i in zip(slots, x_s, after, strict=True)]
         self.style_bank.put(moved)
         images, content = decode(clean), decode(x_0)
+        side = min(slot.target.shape[-1] for slot in slots)
+        targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
         return {
-            "style": self._style(images, slots, rng),
+            "style": self._style(images, targets, rng),
             "structure": structure_loss(images, content),
             "low_frequency": low_frequency_loss(images, content),
+            "grain": grain_loss(images, content, targets),
         }
 
-    def _style(self, images: Tensor, slots: list[Slot], rng: np.random.Generator) -> Tensor:
-        side = min(slot.target.shape[-1] for slot in slots)
-        targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(images.device)
+    def _style(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
+        # the features are strided: off their lattice by chance, or the network learns a grid that only they see
+        top, left = (int(rng.integers(FEATURE_STRIDE_PX)) for _ in range(2))
+        images = F.pad(images, (left, FEATURE_STRIDE_PX - left, top, FEATURE_STRIDE_PX - top), mode="reflect")
         # one network a step: what fools one only is corrected by the next
-        return style_loss(self.networks[int(rng.integers(len(self.networks)))], images, targets)
+        network = self.networks[int(rng.integers(len(self.networks)))]
+        with self.accelerator.autocast():
+            with torch.no_grad():
+                wanted = network(targets)
+            painted = network(images)
+        return gram_distance(painted, wanted).mean()
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

@@ -10,8 +10,10 @@ import importlib
 import io
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stdvid.errors import UsageError
 
@@ -19,6 +21,8 @@ FeatureName = Literal["lite0", "lite1", "lite2"]
 
 # Last block of the first five resolutions or widths: 16, 24, 40, 80 channels (the stem, 32, comes before them).
 _BLOCKS: dict[str, tuple[int, ...]] = {"lite0": (0, 2, 4, 7), "lite1": (0, 3, 6, 10), "lite2": (0, 3, 6, 10)}
+
+_NORMALISED = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 
 
 class LiteFeatures(nn.Module):
@@ -37,13 +41,19 @@ class LiteFeatures(nn.Module):
         path = getattr(weights, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
         with contextlib.redirect_stdout(io.StringIO()):  # it announces itself there
             self.network = package.EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path).eval()
-        self.network.requires_grad_(False)
         self.taps = _BLOCKS[name]
         del self.network._blocks[self.taps[-1] + 1 :], self.network._fc, self.network._conv_head
+        _fold(self.network, "_conv_stem", "_bn0")
+        for block in self.network._blocks:
+            for convolution, norm in _NORMALISED:
+                if hasattr(block, convolution):  # a first block does not expand
+                    _fold(block, convolution, norm)
+        self.requires_grad_(False)
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps of `images`, float [N, 3, H, W] in [-1, 1]."""
-        x = F.relu6(self.network._bn0(self.network._conv_stem(images * 0.996)))
+        x = F.relu6(self.network._conv_stem((images * 0.996).contiguous(memory_format=torch.channels_last)))
         maps = [x]
         for i, block in enumerate(self.network._blocks):
             x = block(x)
@@ -51,6 +61,8 @@ class LiteFeatures(nn.Module):
                 maps.append(x)
         return maps
 
-    def train(self, mode: bool = True) -> LiteFeatures:
-        """Stay in evaluation mode: the statistics of its batch norms are frozen."""
-        return super().train(False)
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    """Fold a frozen batch norm into the convolution before it."""
+    setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+    setattr(module, norm, nn.Identity())

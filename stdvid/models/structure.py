@@ -11,7 +11,8 @@ from torch import Tensor
 DEFAULT_BLUR_PX = 1.2
 """Standard deviation of the blur before the edge filter; training draws it from .8 to 2.5."""
 
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luminance (ITU-R BT.601)."""
 
 
 def gaussian_blur(x: Tensor, sigma_px: float) -> Tensor:
@@ -33,7 +34,7 @@ def structure_map(image: Tensor, blur_px: float = DEFAULT_BLUR_PX) -> Tensor:
     Luminance, blur, Sobel magnitude divided by its local mean, tanh: the strength of an edge relative to its
     neighbourhood, so contrast and brushwork of the source are mostly gone.
     """
-    luma = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = (image * image.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     luma = gaussian_blur(luma, blur_px)
     sobel_x = image.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).view(1, 1, 3, 3) / 8
     padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")

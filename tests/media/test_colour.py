@@ -59,7 +59,8 @@ def test_what_is_written_agrees_with_the_formula_of_bt709(tmp_path):
     ],
 )
 def test_pixel_formats(clip, pictures, codec, pix_fmt):
-    options = {"preset": "ultrafast", "x265-params": "log-level=none"} if codec == "libx265" else {}
+    # without B-frames: on a clip of two frames x265 now and then hands out a dts past the pts
+    options = {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0"} if codec == "libx265" else {}
     name = "f.mov" if codec == "png" else "f.mkv"
     path = clip(name, n=2, codec=codec, pix_fmt=pix_fmt, options=options, tagged=pix_fmt.startswith("yuv"))
     image = next(iter(PyAVReader(path))).image

@@ -8,7 +8,7 @@ import torch
 
 from stdvid.diffusion.schedule import cosine
 from stdvid.models.nano import Nano, decode
-from stdvid.models.stylizer import Stylizer, pad, style_crops, to_frames, to_tensor
+from stdvid.models.stylizer import Stylizer, pad, style_crops, to_frames, to_tensor, unpad
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
@@ -22,14 +22,20 @@ def test_pixels_survive_the_way_to_tensors_and_back() -> None:
     np.testing.assert_array_equal(np.rint(back).astype(np.uint8), frames)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 32), (17, 30), (1, 1), (153, 271)])
-def test_padding_repeats_the_border_up_to_a_multiple(height: int, width: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(16, 32), (17, 30), (1, 1), (33, 64), (153, 271)])
+def test_padding_surrounds_the_picture_and_comes_off_again(height: int, width: int) -> None:
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     padded = pad(images)
     assert padded.shape[-2] % 16 == padded.shape[-1] % 16 == 0
-    assert padded.shape[-2] - height < 16
-    assert torch.equal(padded[..., :height, :width], images)
-    assert torch.equal(padded[..., -1, :width], images[..., -1, :])
+    assert 32 <= padded.shape[-2] - height < 48
+    assert torch.equal(unpad(padded, height, width), images)
+
+
+def test_padding_mirrors_what_is_large_enough_and_repeats_the_border_of_the_rest() -> None:
+    images = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(pad(images)[..., 15, 16:-16], images[..., 1, :])
+    small = images[..., :8, :8]
+    assert torch.equal(pad(small)[..., 0, 16:24], small[..., 0, :])
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (50, 200), (200, 50), (7, 9)])
@@ -55,8 +61,8 @@ def test_colour_zero_keeps_the_source_and_one_takes_the_reference(tiny_nano: Nan
     stylizer = Stylizer(tiny_nano, cosine())
     frames = to_tensor(picture(32, 32)[None]) * 0.3
     style = stylizer.read_style([np.full((40, 40, 3), 200, np.uint8)])
-    kept = decode(stylizer.condition(frames, style, 0.0).x_0)
-    moved = decode(stylizer.condition(frames, style, 1.0).x_0)
+    kept = unpad(decode(stylizer.condition(frames, style, 0.0).x_0), 32, 32)
+    moved = unpad(decode(stylizer.condition(frames, style, 1.0).x_0), 32, 32)
     torch.testing.assert_close(kept, frames)
     assert float((moved.mean() - (200 / 127.5 - 1)).abs()) < 0.02
 
@@ -75,7 +81,7 @@ def test_a_frame_does_not_depend_on_its_batch(tiny_nano: Nano) -> None:
     stylizer = Stylizer(tiny_nano, cosine())
     frames = to_tensor(np.stack([picture(32, 32, s) for s in (0, 1, 2)]))
     style = stylizer.read_style([picture(40, 40, 3)])
-    x, t = torch.randn(3, 48, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
+    x, t = torch.randn(3, 48, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
     from stdvid.models.palette import Palette
 
     palette = Palette.of(frames)
