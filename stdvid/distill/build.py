@@ -19,18 +19,20 @@ from stdvid.distill.settings import DataSettings, OptimSettings, StudentSettings
 from stdvid.distill.sheets import Sheet
 from stdvid.distill.student import StudentTask
 from stdvid.distill.teacher import TeacherTask
-from stdvid.distill.trainer import Run, resolve_precision
+from stdvid.distill.trainer import Run
 from stdvid.errors import InputError, ModelError, UsageError
 from stdvid.models.bundle import Bundle, read_bundle, write_bundle
 from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
+from stdvid.models.precision import fast_dtype
 
 log = logging.getLogger(__name__)
 
 
 def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
-    """Accelerate on one device ('auto', 'cpu', 'cuda', 'mps') in the precision asked for."""
-    cpu = device == "cpu"
-    precision = resolve_precision(optim.precision, PartialState(cpu=cpu).device)
+    """Accelerate on one device ('auto', 'cpu', 'cuda', 'mps') in the precision asked for; 'auto' is what is fast."""
+    cpu, precision = device == "cpu", optim.precision
+    if precision == "auto":
+        precision = "bf16" if fast_dtype(PartialState(cpu=cpu).device) is torch.bfloat16 else "no"
     return Accelerator(cpu=cpu, mixed_precision=precision)
 
 

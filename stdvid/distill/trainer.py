@@ -67,15 +67,6 @@ class TrainEvent:
     parts: dict[str, float]
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """'auto' is bf16 where the hardware multiplies it natively, else fp32 ("no")."""
-    if precision != "auto":
-        return precision
-    if device.type == "cpu":
-        return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
-
-
 def learning_rate(step: int, optim: OptimSettings) -> float:
     """Linear warm-up, constant, then 1/sqrt (EDM2, arXiv 2312.02696 eq. 67): needs no end to aim at."""
     warm = min(1.0, (step + 1) / max(1, optim.warmup_steps))

@@ -15,6 +15,7 @@ from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.nano import SIZE_MULTIPLE_PX, Nano, encode
 from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX, StyleCode
 
@@ -85,7 +86,10 @@ def unpad(images: Tensor, height: int, width: int) -> Tensor:
 
 
 class Stylizer:
-    """A nano network ready for inference: reads styles, builds conditions, denoises."""
+    """A nano network ready for inference: reads styles, builds conditions, denoises.
+
+    Its weights and all states are float32; the network computes in the precision that its device is fast in.
+    """
 
     def __init__(self, model: Nano, schedule: Schedule) -> None:
         self.model, self.schedule = model, schedule
@@ -119,10 +123,11 @@ class Stylizer:
 
     def denoiser(self, condition: Condition, guidance: float = 1.0) -> Guided:
         """The network under `condition`; guidance 1 is one call a step, any other value two."""
-        null = self.model.style.null(condition.code)
+        null, dtype = self.model.style.null(condition.code), fast_dtype(self.device)
 
         def call(code: StyleCode, x_t: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = self.model(x_t, t, condition.structure, code.expand(x_t.shape[0]))
+            with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+                out: Tensor = self.model(x_t, t, condition.structure, code.expand(x_t.shape[0]))
             return out.clamp(-1.1, 1.1)
 
         return Guided(lambda x, t: call(condition.code, x, t), lambda x, t: call(null, x, t), guidance)
