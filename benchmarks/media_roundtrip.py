@@ -1,6 +1,8 @@
-"""Run every file of some folders through reader -> writer (no model) and check what comes out.
+"""Run every file of some folders through the pipeline and check what comes out.
 
-    python benchmarks/media_roundtrip.py DIR... [--short 96] [--formats mp4,mkv] [--ffprobe] [--json FILE]
+    python benchmarks/media_roundtrip.py DIR... [--short 96] [--formats mp4,mkv] [--style IMAGE] [--ffprobe] [--json X]
+
+Reader and writer alone, or with ``--style`` all of `stdvid stylize` (one step, for speed).
 
 A line per file and format: frames in and out, largest pts error in ticks of the output container, audio packets
 identical or not and their largest time error, notes; or the InputError. ``--ffprobe`` also counts frames with the
@@ -23,9 +25,12 @@ from typing import Any
 
 import av
 
+from stdvid.config import EncodeConfig, SamplingConfig, StylizeConfig, VideoConfig
 from stdvid.errors import InputError
 from stdvid.media import PyAVReader, VideoWriter, probe
+from stdvid.stylize import Job, plan, run
 
+FAST = {"preset": "ultrafast", "bf": "2"}
 Packets = dict[int, list[tuple[str, Fraction]]]
 
 
@@ -63,27 +68,45 @@ def ffprobe_count(path: Path) -> int | None:
     return int(count) if count and count.isdigit() else None
 
 
-def round_trip(source: Path, target: Path, short: int, referee: bool) -> dict[str, Any]:
-    """One file through reader and writer; the row of the report."""
+def copied(source: Path, target: Path, short: int) -> list[str]:
+    """Reader to writer; the notes of both."""
     info = probe(source)
     width, height = info.video.frame_size
     scale = min(1.0, short / min(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     reader = PyAVReader(source, size=size, info=info)
-    times: list[Fraction] = []
-    began = time.perf_counter()
-    with VideoWriter(target, size=size, info=info, enc={"preset": "ultrafast", "bf": "2"}, overwrite=True) as writer:
+    with VideoWriter(target, size=size, info=info, enc=FAST, overwrite=True) as writer:
         for frame in reader:
             writer.write(frame.image, frame.pts, frame.duration)
-            times.append(frame.time)
+    return [*reader.notes(), *writer.notes]
+
+
+def stylized(source: Path, target: Path, short: int, style: Path) -> list[str]:
+    """The whole pipeline with the embedded model, one step; its notes."""
+    config = StylizeConfig(
+        sampling=SamplingConfig(steps=1),
+        video=VideoConfig(size=short, window=8, overlap=2),
+        encode=EncodeConfig(enc=FAST),
+    )
+    planned = plan(Job(source, (style,), target, config, overwrite=True))
+    return [*planned.notes, *run(planned).notes]
+
+
+def round_trip(source: Path, target: Path, short: int, style: Path | None, referee: bool) -> dict[str, Any]:
+    """One file through the pipeline; the row of the report."""
+    info = probe(source)
+    began = time.perf_counter()
+    notes = copied(source, target, short) if style is None else stylized(source, target, short, style)
     seconds = time.perf_counter() - began
+    with PyAVReader(source, size=(2, 2), info=info) as reader:
+        times = [frame.time for frame in reader]
     written, tick = frame_times(target)
     row: dict[str, Any] = {
         "frames_in": len(times),
         "frames_out": len(written),
         "pts_error_ticks": float(max((abs(a - b) / tick for a, b in zip(times, written, strict=False)), default=0)),
         "seconds": round(seconds, 2),
-        "notes": [*reader.notes(), *writer.notes],
+        "notes": notes,
     }
     before, after = audio_packets(source), audio_packets(target)
     row["audio_streams"] = len(before)
@@ -113,6 +136,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--short", type=int, default=96)
     parser.add_argument("--formats", default="mp4,mkv")
+    parser.add_argument("--style", type=Path, help="stylize with this reference instead of copying")
     parser.add_argument("--ffprobe", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -124,7 +148,7 @@ def main() -> int:
                 target = Path(folder) / f"out.{extension}"
                 row: dict[str, Any] = {"file": source.name, "format": extension}
                 try:
-                    row |= round_trip(source, target, arguments.short, arguments.ffprobe)
+                    row |= round_trip(source, target, arguments.short, arguments.style, arguments.ffprobe)
                 except InputError as exc:
                     row |= {"input_error": str(exc), "ok": not any(Path(folder).iterdir())}
                 except Exception as exc:
