@@ -11,11 +11,28 @@ from stdvid.models.structure import LUMA, structure_map
 HUBER_C = 1e-3
 LOW_FREQUENCY_PX = 8
 GRAIN_SCALES = 3
+STROKE_STD = 0.4
+TEMPERATURE = 0.05
 
 
 def pseudo_huber(prediction: Tensor, target: Tensor, c: float = HUBER_C) -> Tensor:
     """mean(sqrt(r^2 + c^2) - c), r = prediction - target (arXiv 2310.14189 eq. 7, and the STD loss of 2412.18945)."""
     return ((prediction - target).square() + c * c).sqrt().mean() - c
+
+
+def contrastive_loss(distances: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Cross entropy of telling each picture's own reference from the others of the batch, by distances [N, N].
+
+    InfoNCE (arXiv 1807.03748, eq. 4): a brush that is the same for every reference cannot be told.
+    """
+    return F.cross_entropy(-distances / temperature, torch.arange(len(distances), device=distances.device))
+
+
+def stroke_picture(images: Tensor) -> Tensor:
+    """Luminance of mean 0 and standard deviation STROKE_STD, [N, 3, H, W] -> [N, 3, H, W]: strokes without palette."""
+    luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = luma - luma.mean((2, 3), keepdim=True)
+    return (luma / (luma.std((2, 3), keepdim=True) + 0.05) * STROKE_STD).expand(-1, 3, -1, -1)
 
 
 def structure_loss(images: Tensor, content: Tensor) -> Tensor:

@@ -74,6 +74,8 @@ class StudentLoss:
     style: float = 0.0
     style_batch: int = 0
     style_crop_px: int = 160
+    stroke_share: float = 0.5
+    contrastive: float = 0.02
     style_networks: tuple[Literal["lite0", "lite1", "lite2"], ...] = ("lite1",)
     structure: float = 0.5
     low_frequency: float = 2.0

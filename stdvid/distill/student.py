@@ -28,11 +28,18 @@ from stdvid.diffusion.solver import jump
 from stdvid.distill.bank import Slot, TrajectoryBank, stack
 from stdvid.distill.checkpoint import prefixed, under
 from stdvid.distill.data import Pool, random_crop, step_rng, torch_generator
-from stdvid.distill.losses import grain_loss, low_frequency_loss, pseudo_huber, structure_loss
+from stdvid.distill.losses import (
+    contrastive_loss,
+    grain_loss,
+    low_frequency_loss,
+    pseudo_huber,
+    stroke_picture,
+    structure_loss,
+)
 from stdvid.distill.settings import OptimSettings, StudentLoss
 from stdvid.distill.sheets import Sheet
 from stdvid.metrics.features import LiteFeatures
-from stdvid.metrics.style import gram_distance
+from stdvid.metrics.style import gram_distances
 from stdvid.models.nano import Nano, decode, encode
 from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.structure import structure_map
@@ -105,6 +112,7 @@ class StudentTask:
             terms = self.style_terms(rng)
             for name, weight in (
                 ("style", self.settings.style),
+                ("contrastive", self.settings.contrastive),
                 ("structure", self.settings.structure),
                 ("low_frequency", self.settings.low_frequency),
                 ("grain", self.settings.grain),
@@ -177,24 +185,29 @@ class StudentTask:
         images, content = decode(clean), decode(x_0)
         side = min(slot.target.shape[-1] for slot in slots)
         targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
+        distances = self._style_distances(images, targets, rng)
         return {
-            "style": self._style(images, targets, rng),
+            "style": distances.diagonal().mean(),
+            "contrastive": contrastive_loss(distances),
             "structure": structure_loss(images, content),
             "low_frequency": low_frequency_loss(images, content),
             "grain": grain_loss(images, content, targets),
         }
 
-    def _style(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
+    def _style_distances(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
+        """Gram distances of each picture to each reference of the batch, [N, N]."""
         # the features are strided: off their lattice by chance, or the network learns a grid that only they see
         top, left = (int(rng.integers(FEATURE_STRIDE_PX)) for _ in range(2))
         images = F.pad(images, (left, FEATURE_STRIDE_PX - left, top, FEATURE_STRIDE_PX - top), mode="reflect")
+        if rng.random() < self.settings.stroke_share:
+            images, targets = stroke_picture(images), stroke_picture(targets)
         # one network a step: what fools one only is corrected by the next
         network = self.networks[int(rng.integers(len(self.networks)))]
         with self.accelerator.autocast():
             with torch.no_grad():
                 wanted = network(targets)
             painted = network(images)
-        return gram_distance(painted, wanted).mean()
+        return gram_distances(painted, wanted)
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

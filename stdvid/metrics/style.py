@@ -19,9 +19,18 @@ def gram_distance(features: Sequence[Tensor], reference: Sequence[Tensor]) -> Te
 
     The two lists hold the same layers; spatial sizes may differ. Differentiable in `features`.
     """
-    distances = []
-    for ours, theirs in zip(features, reference, strict=True):
-        g, g_ref = gram(ours.float()), gram(theirs.float())
-        difference = ((g - g_ref) ** 2).sum((1, 2)).clamp(min=1e-12).sqrt()
-        distances.append(difference / (g_ref.norm(dim=(1, 2)) + 1e-3))
-    return torch.stack(distances).mean(0)
+    pairs = zip(features, reference, strict=True)
+    return torch.stack([_relative(gram(ours.float()), gram(theirs.float())) for ours, theirs in pairs]).mean(0)
+
+
+def gram_distances(features: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
+    """`gram_distance` of each of N pictures to each of M references, [N, M]."""
+    pairs = zip(features, references, strict=True)
+    layers = [_relative(gram(ours.float())[:, None], gram(theirs.float())[None]) for ours, theirs in pairs]
+    return torch.stack(layers).mean(0)
+
+
+def _relative(g: Tensor, g_ref: Tensor) -> Tensor:
+    difference = (g - g_ref).square().sum((-2, -1)).clamp(min=1e-12).sqrt()
+    relative: Tensor = difference / (g_ref.norm(dim=(-2, -1)) + 1e-3)
+    return relative

@@ -26,8 +26,13 @@ class Palette:
     @classmethod
     def of(cls, images: Tensor) -> Palette:
         """Statistics over all pixels of `images`, float [N, 3, H, W] in [-1, 1]."""
-        pixels = images.detach().transpose(0, 1).flatten(1).double()
-        return cls(pixels.mean(1), torch.cov(pixels) + _RIDGE * torch.eye(3, dtype=torch.float64, device=pixels.device))
+        total, squares, count = 0, 0, images[:, 0].numel()
+        for image in images.detach():  # one at a time: a window of frames in float64 is large
+            pixels = image.flatten(1).double()
+            total, squares = total + pixels.sum(1), squares + pixels @ pixels.mT
+        mean = torch.as_tensor(total) / count
+        covariance = torch.as_tensor(squares) / count - mean[:, None] * mean
+        return cls(mean, covariance + _RIDGE * torch.eye(3, dtype=torch.float64, device=images.device))
 
     @classmethod
     def pooled(cls, palettes: Sequence[Palette]) -> Palette:

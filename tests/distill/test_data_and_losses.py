@@ -14,12 +14,20 @@ import torch
 from torch.nn.functional import relu6
 
 from stdvid.distill.data import is_held_out, is_page, load_pool, random_crop, step_rng
-from stdvid.distill.losses import grain_loss, low_frequency_loss, pseudo_huber, structure_loss
+from stdvid.distill.losses import (
+    STROKE_STD,
+    contrastive_loss,
+    grain_loss,
+    low_frequency_loss,
+    pseudo_huber,
+    stroke_picture,
+    structure_loss,
+)
 from stdvid.distill.settings import DataSettings
 from stdvid.errors import InputError
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
 from stdvid.metrics.features import LiteFeatures
-from stdvid.metrics.style import gram, gram_distance
+from stdvid.metrics.style import gram, gram_distance, gram_distances
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
@@ -116,6 +124,33 @@ def test_style_distance_falls_when_texture_is_taken_on_and_has_a_gradient() -> N
     gram_distance(network(image), network(reference)).mean().backward()
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
+
+
+def test_distances_to_all_references_hold_the_pairs_in_the_diagonal() -> None:
+    ours, theirs = ([torch.randn(3, c, 8, 8) for c in (4, 6)] for _ in range(2))
+    table = gram_distances(ours, theirs)
+    torch.testing.assert_close(table.diagonal(), gram_distance(ours, theirs))
+    first_to_last = gram_distance([x[:1] for x in ours], [x[2:] for x in theirs])
+    torch.testing.assert_close(table[0, 2], first_to_last[0])
+
+
+def test_contrastive_loss_asks_whose_brush_it_is() -> None:
+    alike = torch.full((4, 4), 0.5)
+    assert float(contrastive_loss(alike)) == pytest.approx(math.log(4))
+    own_is_nearest = alike - 0.4 * torch.eye(4)
+    assert float(contrastive_loss(own_is_nearest)) < 0.01
+    assert float(contrastive_loss(alike + 0.4 * torch.eye(4))) > 5
+
+
+def test_stroke_pictures_know_neither_palette_nor_contrast() -> None:
+    image = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    strokes = stroke_picture(image)
+    assert strokes.shape == image.shape
+    assert float(strokes.std()) == pytest.approx(STROKE_STD, rel=0.2)
+    torch.testing.assert_close(stroke_picture(image * 0.9 + 0.1), strokes, atol=0.02, rtol=0)
+    tinted = image.mean(1, keepdim=True) * torch.tensor([1.0, 0.8, 0.6]).view(1, 3, 1, 1)
+    grey = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(stroke_picture(tinted), stroke_picture(grey), atol=0.1, rtol=0)
 
 
 def test_folded_features_are_those_of_the_published_network() -> None:
