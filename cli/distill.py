@@ -52,7 +52,9 @@ def student(
     out: OutOption,
     teacher: Annotated[str | None, typer.Option("--teacher", help="Run directory or bundle of the teacher.")] = None,
     start: Annotated[str | None, typer.Option("--start", help="Run or bundle whose student is trained on.")] = None,
-    method: Annotated[str, typer.Option("--method", help="Distillation method: std.")] = "std",
+    method: Annotated[
+        str | None, typer.Option("--method", help="std (default), or a rival: lcm, tcd, pcm, tdd.")
+    ] = None,
     config: ConfigOption = None,
     styles: StylesOption = None,
     photos: PhotosOption = None,
@@ -61,12 +63,13 @@ def student(
     seed: SeedOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Distil a student from a teacher on its single trajectory."""
+    """Distil a student from a teacher: on its single trajectory, or by a rival method."""
     from stdvid.distill.build import build_student
     from stdvid.distill.settings import StudentSettings
 
     overrides = _overrides(styles, photos, seed)
-    overrides["loss"] = {"method": method}
+    if method is not None:
+        overrides["loss"] = {"method": method}
     overrides |= {k: v for k, v in (("teacher", teacher), ("start", start)) if v is not None}
     settings = _settings(StudentSettings, config, "nano-student", overrides)
     _train(build_student(settings, out, device), max_steps, minutes)

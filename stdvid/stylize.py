@@ -9,6 +9,7 @@ gives the same frames whatever the chunks.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -34,13 +35,15 @@ from stdvid.media.threads import Background, prefetch
 from stdvid.media.timebase import TimePoint
 from stdvid.media.writer import VideoWriter
 from stdvid.models.bundle import Bundle, NetworkEntry, read_bundle
+from stdvid.models.precision import fast_dtype
+from stdvid.models.stylizer import BORDER_PX
 from stdvid.painter import PIXELS_PER_CALL, WindowPainter, check_reference, read_reference, working_size
 from stdvid.temporal.blend import Stitcher
 from stdvid.temporal.windows import Window, count_windows, gather_windows
 
 BASE_MIB = 500
-ACTIVATION_BYTES_PER_PIXEL = 700
-NETWORK_SHARE_OF_MATMUL = 0.7
+ACTIVATION_BYTES_PER_PIXEL = 450
+NETWORK_SHARE_OF_MATMUL = {torch.float32: 0.7, torch.bfloat16: 0.45}
 """For the estimates of a plan; measured on the embedded model."""
 
 ENCODE_DEPTH = 8
@@ -100,8 +103,10 @@ class Plan:
         if self.windows is None:
             return None
         calls = self.windows * self.job.config.video.window * self.calls_per_frame
-        flops = calls * self.bundle.flops_per_pixel * self.size[0] * self.size[1]
-        return flops / (_matmul_flops_per_s(self.device, self.job.threads) * NETWORK_SHARE_OF_MATMUL)
+        share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
+        pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
+        flops = calls * self.bundle.flops_per_pixel * pixels
+        return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
 
     def memory_mib(self) -> int:
         """Rough peak of the run: the process, the window in float and uint8, and the network's activations."""
@@ -306,7 +311,7 @@ def _frames_claimed(info: VideoInfo, start: TimePoint | None, end: TimePoint | N
 def _matmul_flops_per_s(device: torch.device, threads: int | None, n: int = 1024) -> float:
     if threads is not None:
         torch.set_num_threads(threads)
-    a = torch.ones(n, n, device=device)
+    a = torch.ones(n, n, device=device, dtype=fast_dtype(device))
     (a @ a).sum().item()
     started = time.perf_counter()
     (a @ a).sum().item()

@@ -17,6 +17,7 @@ from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
 from stdvid.distill.data import Pool, load_pool
 from stdvid.distill.settings import DataSettings, OptimSettings, StudentSettings, TeacherSettings
 from stdvid.distill.sheets import Sheet
+from stdvid.distill.slots import SlotSource
 from stdvid.distill.student import StudentTask
 from stdvid.distill.teacher import TeacherTask
 from stdvid.distill.trainer import Run
@@ -108,18 +109,7 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
         torch.manual_seed(settings.optim.seed)
         model = Nano(**architecture).to(accelerator.device)
     styles, photos, sheet = load_pools(settings.data)
-    task = TeacherTask(
-        model,
-        architecture,
-        cosine(),
-        styles,
-        photos,
-        sheet,
-        settings.loss,
-        settings.optim,
-        settings.data.crop_px,
-        accelerator,
-    )
+    task = TeacherTask(model, architecture, cosine(), styles, photos, sheet, settings, accelerator)
     return Run(folder, task, settings.optim, accelerator)
 
 
@@ -132,17 +122,15 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
     teacher, architecture = load_network(settings.teacher, settings.loss.strength)
     model = load_network(settings.start, settings.loss.strength)[0] if settings.start else copy.deepcopy(teacher)
     styles, photos, sheet = load_pools(settings.data)
+    schedule = cosine()
     task = StudentTask(
         model.to(accelerator.device),
         teacher.to(accelerator.device).eval().requires_grad_(False),
         architecture,
-        cosine(),
-        styles,
-        photos,
+        schedule,
+        SlotSource(photos, styles, schedule, settings.loss),
         sheet,
-        settings.loss,
-        settings.optim,
-        settings.data.crop_px,
+        settings,
         accelerator,
     )
     return Run(folder, task, settings.optim, accelerator)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+MethodName = Literal["std", "lcm", "tcd", "pcm", "tdd"]
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -60,17 +62,18 @@ class TeacherSettings:
 
 @dataclass(frozen=True)
 class StudentLoss:
-    """Single-trajectory distillation, and the style terms on the student's clean prediction."""
+    """Distillation by a method, and the style terms on the student's clean prediction."""
 
-    method: Literal["std"] = "std"
+    method: MethodName = "std"
     strength: float = 0.6
     window_rate: float = 0.5
+    phases: int = 4
     bank_slots: int = 64
     bank_probability: float = 0.8
     guidance_min: float = 1.5
     guidance_max: float = 2.5
     target_decay: float = 0.95
-    std: float = 1.0
+    distillation: float = 1.0
     style: float = 0.0
     style_batch: int = 0
     style_crop_px: int = 160

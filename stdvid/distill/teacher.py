@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stdvid.diffusion.schedule import Schedule
 from stdvid.distill.data import Pool, random_crop, step_rng, torch_generator
-from stdvid.distill.settings import OptimSettings, TeacherLoss
+from stdvid.distill.settings import TeacherSettings
 from stdvid.distill.sheets import Sheet
 from stdvid.models.nano import Nano, encode
 from stdvid.models.structure import structure_map
@@ -34,23 +34,21 @@ class TeacherTask:
         styles: Pool,
         photos: Pool,
         sheet: Sheet,
-        loss: TeacherLoss,
-        optim: OptimSettings,
-        crop_px: int,
+        settings: TeacherSettings,
         accelerator: Accelerator,
     ) -> None:
         self.architecture = architecture
         self.model, self.schedule, self.styles, self.photos = model, schedule, styles, photos
-        self._sheet, self.settings, self.optim, self.crop_px = sheet, loss, optim, crop_px
-        self.accelerator = accelerator
+        self._sheet, self.settings, self.accelerator = sheet, settings, accelerator
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Weighted squared error of x_0; weight min(1 / sigma^2, max_weight)."""
-        rng, settings, n = step_rng(self.optim.seed, step), self.settings, self.optim.batch
+        optim, settings = self.settings.optim, self.settings.loss
+        rng, n, crop_px = step_rng(optim.seed, step), optim.batch, self.settings.data.crop_px
         targets, crops = [], []
         for _ in range(n):
             image = (self.photos if rng.random() < settings.photo_share else self.styles).draw(rng)
-            targets.append(random_crop(image, self.crop_px, rng))
+            targets.append(random_crop(image, crop_px, rng))
             crops.append(random_crop(image, STYLE_CROP_PX, rng, (0.8, 1.6)))
         device = self.accelerator.device
         pixels, references = torch.stack(targets).to(device), torch.stack(crops).to(device)
@@ -76,7 +74,7 @@ class TeacherTask:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What an exported bundle must say of the network."""
-        facts = {"architecture": self.architecture, "strength": None, "start": self.settings.max_time - 1}
+        facts = {"architecture": self.architecture, "strength": None, "start": self.settings.loss.max_time - 1}
         return {}, facts
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -1,0 +1,44 @@
+"""Where training states come from: a photograph in the palette of a reference, noised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stdvid.diffusion.schedule import Schedule, grid_time
+from stdvid.distill.bank import Slot
+from stdvid.distill.data import Pool, random_crop, torch_generator
+from stdvid.distill.settings import StudentLoss
+from stdvid.models.nano import encode
+from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.structure import structure_map
+from stdvid.models.style_encoder import STYLE_CROP_PX
+
+TARGET_CROP_PX = 256
+
+
+@dataclass(frozen=True)
+class SlotSource:
+    """Makes slots as stylization will meet them: content from `photos`, palette and style from `styles`."""
+
+    photos: Pool
+    styles: Pool
+    schedule: Schedule
+    loss: StudentLoss
+
+    def draw(self, rng: np.random.Generator, crop_px: int, index: int) -> Slot:
+        """A slot at `index` of the solver grid: at the start index, the beginning of a trajectory."""
+        photo = random_crop(self.photos.draw(rng), crop_px, rng)[None]
+        picture = self.styles.draw(rng)
+        reference = random_crop(picture, STYLE_CROP_PX, rng, (0.8, 1.6))
+        target = random_crop(picture, min(TARGET_CROP_PX, *picture.shape[:2]) // 16 * 16, rng, (1.0, 1.3))
+        amount = float(rng.choice([1.0, 1.0, 0.7]))
+        matched = transfer_palette(photo, Palette.of(photo), Palette.of(target[None]), amount)
+        x_0 = encode(matched)
+        noise = torch.randn(x_0.shape, generator=torch_generator(rng))
+        x_t = self.schedule.add_noise(x_0, noise, torch.tensor([int(grid_time(index))]))
+        structure = encode(structure_map(photo, rng.uniform(0.8, 2.0)))
+        guidance = float(rng.uniform(self.loss.guidance_min, self.loss.guidance_max))
+        return Slot(x_0[0], x_t[0], structure[0], reference, target, guidance, index)
