@@ -13,11 +13,13 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from stdvid.config import StylizeConfig, from_toml, merge
 from stdvid.errors import InputError, Interrupted, UsageError
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import parse_time_point
+from stdvid.models.precision import fast_dtype
 from stdvid.stylize import Job, Progress, plan, run
 
 Clip = Callable[..., Path]
@@ -99,8 +101,10 @@ def test_same_seed_same_frames_whatever_the_groups(
         monkeypatch.setattr("stdvid.painter.PIXELS_PER_CALL", pixels)
         run(plan(make_job(source, style, tmp_path / f"{name}.mp4", {"sampling": {"seed": seed}})))
     a, b, c = (frames_of(tmp_path / f"{name}.mp4")[0].astype(int) for name in "abc")
-    assert int(abs(a - b).max()) <= 1  # one and two frames a call may round apart in the last bit
-    assert int(abs(a - c).max()) > 3
+    # one and two frames a call may round apart in the last bit of the network's precision
+    assert int(abs(a - b).max()) <= (1 if fast_dtype(torch.device("cpu")) is torch.float32 else 4)
+    assert float(abs(a - b).mean()) < 0.1
+    assert float(abs(a - c).mean()) > 1
 
 
 def test_a_still_clip_stays_still_under_one_noise_and_boils_without(clip: Clip, style: Path, tmp_path: Path) -> None:
