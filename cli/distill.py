@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from stdvid.distill.evaluation import Row
     from stdvid.distill.trainer import Run
 
 T = TypeVar("T")
@@ -75,6 +76,39 @@ def student(
     _train(build_student(settings, out, device), max_steps, minutes)
 
 
+@app.command("eval")
+def evaluate(
+    teacher: Annotated[str, typer.Option("--teacher", help="Run directory or bundle of the teacher.")],
+    students: Annotated[list[str], typer.Argument(metavar="STUDENT...", help="Run directories or bundles.")],
+    styles: Annotated[list[Path], typer.Option("--styles", help="Folder of style images; repeatable.")],
+    photos: Annotated[list[Path], typer.Option("--photos", help="Folder of content images; repeatable.")],
+    pairs: Annotated[int, typer.Option("--pairs", min=1, help="Held-out pairs.")] = 8,
+    size: Annotated[int, typer.Option("--size", min=32, help="Side of the pictures, px.")] = 256,
+    strength: Annotated[float, typer.Option("--strength", help="Where trajectories start.")] = 0.6,
+    steps: Annotated[list[int] | None, typer.Option("--steps", min=1, help="Repeatable; 1, 2, 4, 8.")] = None,
+    guidance: Annotated[float, typer.Option("--guidance", help="Guidance of the teacher's trajectory.")] = 2.0,
+    student_guidance: Annotated[
+        list[float] | None, typer.Option("--student-guidance", help="Repeatable; 1 is none.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+) -> None:
+    """Judge students by their teacher's trajectory: error, style, content and calls on held-out pairs."""
+    from stdvid.distill.build import held_out, load_entrant
+    from stdvid.distill.evaluation import Evaluation, draw_pairs, evaluate
+
+    contents = held_out(photos, short_side_px=size)
+    cases = draw_pairs(contents, held_out(styles, skip_pages=True), pairs, size)
+    judged = Evaluation(load_entrant(teacher, strength).stylizer, cases, strength, guidance)
+    entrants = [load_entrant(student, strength) for student in students]
+    rows = list(evaluate(judged, entrants, steps or [1, 2, 4, 8], student_guidance or [1.0]))
+    _print_table(rows)
+    if json_file is not None:
+        import json
+        from dataclasses import asdict
+
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+
+
 @app.command()
 def export(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run directories of one architecture.")],
@@ -93,6 +127,21 @@ def export(
     bundle = export_bundle(runs, out, name, text)
     for entry in bundle.networks:
         print(f"{bundle.folder / entry.file}  sha256 {entry.sha256}")
+
+
+def _print_table(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("network", "steps", "calls", "guidance")
+    for name in rows[0].mean:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        cells = (
+            f"{row.mean[k]:.3f} ±{row.interval[k]:.3f}" if k == "end_error" else f"{row.mean[k]:.3f}" for k in row.mean
+        )
+        table.add_row(row.name, str(row.steps), str(row.calls), f"{row.guidance:g}", *cells)
+    Console(width=200).print(table)
 
 
 def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int | None) -> dict[str, Any]:

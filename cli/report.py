@@ -138,7 +138,7 @@ def describe(values: Mapping[str, Any], indent: str = "") -> str:
     lines = []
     width = max((len(key) for key in values), default=0)
     for key, value in values.items():
-        if value is None or value == "" or value == [] or value == {}:
+        if value is None or value in ("", [], (), {}):
             continue
         if isinstance(value, Mapping):
             lines += [f"{indent}{key}", describe(value, indent + "  ")]

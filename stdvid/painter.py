@@ -38,9 +38,10 @@ def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
     wanted = parse_size(size)
     if not isinstance(wanted, int):
         return wanted
-    width, height = info.video.display_size
-    scale = min(1.0, wanted / min(width, height))
-    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
+    source = info.video.display_size
+    scale = min(1.0, wanted / min(source))
+    width, height = (max(2, min(2 * round(side * scale / 2), int(side) // 2 * 2)) for side in source)
+    return width, height
 
 
 class WindowPainter:

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 
 from stdvid.config import to_toml
 from stdvid.diffusion.schedule import cosine
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
-from stdvid.distill.data import Pool, load_pool
-from stdvid.distill.settings import DataSettings, OptimSettings, StudentSettings, TeacherSettings
+from stdvid.distill.data import Pool, load_pool, random_crop
+from stdvid.distill.evaluation import Entrant
+from stdvid.distill.methods import METHODS
+from stdvid.distill.settings import DataSettings, MethodName, OptimSettings, StudentSettings, TeacherSettings
 from stdvid.distill.sheets import Sheet
 from stdvid.distill.slots import SlotSource
 from stdvid.distill.student import StudentTask
@@ -25,8 +28,13 @@ from stdvid.errors import InputError, ModelError, UsageError
 from stdvid.models.bundle import Bundle, read_bundle, write_bundle
 from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
 from stdvid.models.precision import fast_dtype
+from stdvid.models.style_encoder import STYLE_CROP_PX
+from stdvid.models.stylizer import Stylizer
 
 log = logging.getLogger(__name__)
+
+TEXTURE_CROPS = 256
+"""At most so many crops of the training styles, 8 a picture, set the scale of the texture statistics."""
 
 
 def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
@@ -100,6 +108,15 @@ def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
     return stylizer.model.requires_grad_(True), bundle.architecture
 
 
+def load_entrant(source: str, strength: float) -> Entrant:
+    """A run directory or bundle as an entrant of an evaluation, with the sampler of its method; its folder names it."""
+    model, _ = load_network(source, strength)
+    method: MethodName = "std"
+    if (Path(source) / CHECKPOINT).exists():
+        method = load_run(Path(source))[1].get("method", method)
+    return Entrant(Path(source).name, Stylizer(model.eval(), cosine()), METHODS[method].gamma)
+
+
 def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
     """A teacher run, new or resumed from `folder`."""
     prepare_folder(folder, settings)
@@ -109,6 +126,10 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
         torch.manual_seed(settings.optim.seed)
         model = Nano(**architecture).to(accelerator.device)
     styles, photos, sheet = load_pools(settings.data)
+    rng = np.random.default_rng(settings.optim.seed)
+    count = min(TEXTURE_CROPS, 8 * len(styles.images))
+    crops = [random_crop(styles.draw(rng), STYLE_CROP_PX, rng) for _ in range(count)]
+    model.style.fit_texture(torch.stack(crops).to(accelerator.device))
     task = TeacherTask(model, architecture, cosine(), styles, photos, sheet, settings, accelerator)
     return Run(folder, task, settings.optim, accelerator)
 

@@ -10,6 +10,7 @@ arXiv 2412.18945, section "single trajectory distillation"; the time s and the s
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,23 @@ X0_LIMIT = 1.1
 """Clean predictions are clamped here before the solver, in training as in sampling."""
 
 
+@dataclass(frozen=True)
+class Jump:
+    """The student's jump from its slots' states to times `s` [N], where it should have landed (`target`), and the clean
+    prediction it went by; latents [N, 48, h, w]. `vector`: the style vectors [N, vector_dim]."""
+
+    slots: list[Slot]
+    s: Tensor
+    clean: Tensor
+    prediction: Tensor
+    target: Tensor
+    vector: Tensor
+
+    def loss(self) -> Tensor:
+        """L_STD, or its like of another method."""
+        return pseudo_huber(self.prediction, self.target)
+
+
 class ConsistencyLoss:
     """See the module; holds the teacher, the target network and the bank."""
 
@@ -50,8 +68,8 @@ class ConsistencyLoss:
         self.start = start_index(loss.strength)
         self.bank = TrajectoryBank(loss.bank_slots, loss.bank_probability)
 
-    def __call__(self, model: Nano, rng: np.random.Generator, batch: int, crop_px: int) -> Tensor:
-        """The loss on `batch` states; a trajectory of the bank moves one teacher step on."""
+    def __call__(self, model: Nano, rng: np.random.Generator, batch: int, crop_px: int) -> Jump:
+        """Jumps of `model` from `batch` states; a trajectory of the bank moves one teacher step on."""
         slots = self._draw(rng, batch, crop_px)
         device = self.accelerator.device
         x_t, structure, reference = (stack(slots, name).to(device) for name in ("x_t", "structure", "reference"))
@@ -73,10 +91,11 @@ class ConsistencyLoss:
         if self.method.drop_style:
             keep = torch.from_numpy(rng.random(batch) >= self.method.drop_style).to(device)
             code = code.select(keep, model.style.null(code))
-        prediction = jump(self.schedule, x_t, self._x0(model, x_t, t, structure, code), t, s)
+        student_clean = self._x0(model, x_t, t, structure, code)
+        prediction = jump(self.schedule, x_t, student_clean, t, s)
         if self.method.single_trajectory:
             self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous.cpu(), strict=True)])
-        return pseudo_huber(prediction, target)
+        return Jump(slots, s, student_clean, prediction, target, code.vector)
 
     def _draw(self, rng: np.random.Generator, batch: int, crop_px: int) -> list[Slot]:
         if self.method.single_trajectory:

@@ -74,6 +74,12 @@ class StudentLoss:
     guidance_max: float = 2.5
     target_decay: float = 0.95
     distillation: float = 1.0
+    adversarial: float = 0.0
+    adversarial_mode: Literal["x0", "xs-xs", "xs-x0", "xs-xr", "xs-xR"] = "xs-xr"
+    adversarial_loss: Literal["hinge", "wgan"] = "hinge"
+    discriminator_network: Literal["lite0", "lite1", "lite2"] = "lite1"
+    discriminator_lr: float = 5e-4
+    r1: float = 1e-5
     style: float = 0.0
     style_batch: int = 0
     style_crop_px: int = 160

@@ -1,4 +1,5 @@
-"""The student's task: distillation by a method, and style on its clean prediction; each where it has a weight."""
+"""The student's task: distillation by a method, the adversarial loss on its jumps, and style on its clean prediction;
+each where it has a weight."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.diffusion.schedule import Schedule, grid_time
+from stdvid.distill.adversarial import AdversarialTerm
 from stdvid.distill.checkpoint import prefixed, under
 from stdvid.distill.consistency import ConsistencyLoss
 from stdvid.distill.data import step_rng
@@ -39,21 +41,31 @@ class StudentTask:
         self._sheet, self._device = sheet, accelerator.device
         self.consistency = ConsistencyLoss(model, teacher, schedule, source, settings.loss, accelerator)
         self.style_terms = StyleTerms(schedule, source, settings.loss, accelerator)
+        self.adversarial: AdversarialTerm | None = None
+        if settings.loss.adversarial > 0:
+            vector_dim, seed = architecture["vector_dim"], settings.optim.seed
+            self.adversarial = AdversarialTerm(
+                schedule, vector_dim, self.consistency.start, settings.loss, seed, accelerator
+            )
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum of the terms that have a weight, and the value of each."""
         settings = self.settings
         rng = step_rng(settings.optim.seed, step)
         terms: dict[str, tuple[float, Tensor]] = {}
+        judged: dict[str, float] = {}
         if settings.loss.distillation > 0:
-            value = self.consistency(self.model, rng, settings.optim.batch, settings.data.crop_px)
-            terms["distillation"] = (settings.loss.distillation, value)
+            jumped = self.consistency(self.model, rng, settings.optim.batch, settings.data.crop_px)
+            terms["distillation"] = (settings.loss.distillation, jumped.loss())
+            if self.adversarial is not None:
+                value, judged = self.adversarial(jumped, rng)
+                terms["adversarial"] = (settings.loss.adversarial, value)
         if settings.loss.style > 0:
             terms |= self.style_terms(self.model, rng)
         total = torch.zeros((), device=self._device)
         for weight, value in terms.values():
             total = total + weight * value
-        return total, {name: float(value.detach()) for name, (_, value) in terms.items()}
+        return total, {name: float(value.detach()) for name, (_, value) in terms.items()} | judged
 
     def after_step(self, step: int) -> None:
         """Move the target network."""
@@ -61,7 +73,7 @@ class StudentTask:
             self.consistency.after_step(self.model)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Target network and both banks."""
+        """Target network, banks and discriminator."""
         bank, bank_meta = self.consistency.bank.state()
         style_bank, style_meta = self.style_terms.bank.state()
         tensors = {
@@ -69,6 +81,8 @@ class StudentTask:
             **prefixed("bank", bank),
             **prefixed("style_bank", style_bank),
         }
+        if self.adversarial is not None:
+            tensors |= prefixed("adversarial", self.adversarial.state())
         facts = {
             "architecture": self.architecture,
             "method": self.settings.loss.method,
@@ -84,6 +98,8 @@ class StudentTask:
         self.consistency.target.load_state_dict(under("target", tensors))
         self.consistency.bank.restore(under("bank", tensors), meta["bank"])
         self.style_terms.bank.restore(under("style_bank", tensors), meta["style_bank"])
+        if self.adversarial is not None:
+            self.adversarial.restore(under("adversarial", tensors))
 
     def sheet(self, model: Nano) -> NDArray[np.uint8]:
         """Held-out pairs in 4 steps."""

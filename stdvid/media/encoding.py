@@ -54,7 +54,8 @@ def choose_encoder(codec: str, crf: float | None, options: Mapping[str, str]) ->
         raise UsageError(f"codec {codec!r} encodes {entry.type}; a video encoder is needed; choose for example libx264")
     wanted = dict(options)
     formats = [f.name for f in entry.video_formats or ()]
-    usual = next((f for f in _PREFERRED if f in formats), (formats or ["yuv420p"])[0])
+    preferred = ("yuvj420p", *_PREFERRED) if codec == "mjpeg" else _PREFERRED  # it refuses the limited range
+    usual = next((f for f in preferred if f in formats), (formats or ["yuv420p"])[0])
     pixel_format = wanted.pop("pix_fmt", usual)
     if formats and pixel_format not in formats:
         raise UsageError(

@@ -40,7 +40,8 @@ def input_path(path: str | Path) -> str:
 
 def reason(error: BaseException) -> str:
     """FFmpeg's words for an error, without number and file name."""
-    return str(getattr(error, "strerror", None) or error).splitlines()[0].rstrip(".")
+    words = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+    return words.splitlines()[0].rstrip(".")
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class StreamCopier:
             kind = _COVERS[codec]
             name = "cover.jpg" if kind == "jpeg" else f"cover.{kind}"
             return self._attach(name, f"image/{kind}", bytes(packet)) if packet is not None else "it is empty"
-        if self._target.muxer not in ("mp4", "mov") or codec not in ("mjpeg", "png", "bmp"):
+        if self._target.muxer != "mp4" or codec not in ("mjpeg", "png", "bmp"):
             return f"{self._target.muxer} cannot hold cover art of this kind; use .mkv to keep it"
         copy = self._output.add_stream_from_template(stream, opaque=True)
         copy.disposition = stream.disposition

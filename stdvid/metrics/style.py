@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -34,3 +35,26 @@ def _relative(g: Tensor, g_ref: Tensor) -> Tensor:
     difference = (g - g_ref).square().sum((-2, -1)).clamp(min=1e-12).sqrt()
     relative: Tensor = difference / (g_ref.norm(dim=(-2, -1)) + 1e-3)
     return relative
+
+
+def sliced_wasserstein(features: Sequence[Tensor], reference: Sequence[Tensor], projections: int = 64) -> Tensor:
+    """Sliced Wasserstein distance of feature distributions (arXiv 2006.07229, section 3), mean over layers, shape [N].
+
+    Every position of a map [N, C, H, W] is a sample in C dimensions; both sides are projected on the same fixed random
+    directions and compared at common quantiles, divided by the mean norm of the reference's samples. Unlike the Gram
+    matrix it sees the whole distribution, not its second moments alone.
+    """
+    distances = []
+    for ours, theirs in zip(features, reference, strict=True):
+        generator = torch.Generator().manual_seed(ours.shape[1])
+        directions = torch.randn(projections, ours.shape[1], generator=generator).to(ours.device)
+        directions = directions / directions.norm(dim=1, keepdim=True)
+        a, b = (_quantiles(directions @ f.flatten(2).float()) for f in (ours, theirs))
+        scale = theirs.flatten(2).float().norm(dim=1).mean(1) / ours.shape[1] ** 0.5
+        distances.append((a - b).abs().mean((1, 2)) / (scale + 1e-3))
+    return torch.stack(distances).mean(0)
+
+
+def _quantiles(samples: Tensor, count: int = 256) -> Tensor:
+    """`count` evenly spaced quantiles of the last axis, [..., P] -> [..., count]."""
+    return F.interpolate(samples.sort(-1).values, count, mode="linear", align_corners=True)

@@ -116,13 +116,20 @@ def read_bundle(base: str) -> Bundle:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest.pop("format") != FORMAT or manifest["schedule"] not in SCHEDULES:
             raise ValueError("other format")
-        networks = tuple(NetworkEntry(**entry) for entry in manifest.pop("networks"))
+        networks = tuple(_entry(**entry) for entry in manifest.pop("networks"))
         bundle = Bundle(folder=folder, networks=networks, **manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"'{folder}' is not a model bundle; it needs a {MANIFEST} of {FORMAT}; export one") from exc
     if not networks or any(Path(n.file).name != n.file for n in networks):
         raise ModelError(f"'{folder}/{MANIFEST}' names no weight file beside it; export the bundle again")
     return bundle
+
+
+def _entry(file: str, sha256: str, strength: float | None, start: int) -> NetworkEntry:
+    kinds = ((file, str), (sha256, str), (strength, int | float | None), (start, int))
+    if not all(isinstance(value, kind) for value, kind in kinds):
+        raise ValueError("a value of another type")
+    return NetworkEntry(file, sha256, strength, start)
 
 
 def write_bundle(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stdvid.models import texture
+
 STYLE_CROP_PX = 128
 """Side of the square crops that the encoder is trained on and reads a reference in."""
 
@@ -56,7 +58,10 @@ def _statistics(features: Tensor) -> Tensor:
 
 
 class StyleEncoder(nn.Module):
-    """A small CNN trained with the denoiser; statistics of every level make the vector, the last map the tokens."""
+    """A small CNN trained with the denoiser: statistics of every level make the vector, the last map the tokens.
+
+    The vector also hears the texture statistics, which no training had to find.
+    """
 
     def __init__(self, token_dim: int = 128, vector_dim: int = 256) -> None:
         super().__init__()
@@ -65,18 +70,32 @@ class StyleEncoder(nn.Module):
         self.to_token = nn.Linear(_WIDTHS[-1], token_dim)
         self.token_norm = nn.LayerNorm(token_dim)
         self.to_vector = nn.Linear(2 * sum(_WIDTHS), vector_dim)
+        self.texture_to_vector = nn.Linear(texture.SIZE, vector_dim, bias=False)
+        self.texture_mean: Tensor
+        self.texture_std: Tensor
+        self.register_buffer("texture_mean", torch.zeros(texture.SIZE))
+        self.register_buffer("texture_std", torch.ones(texture.SIZE))
         self.null_token = nn.Parameter(torch.zeros(1, 1, token_dim))
         self.null_vector = nn.Parameter(torch.zeros(1, vector_dim))
 
     def forward(self, crops: Tensor) -> StyleCode:
-        """Encode `crops`, float [N, 3, S, S] in [-1, 1], S a multiple of 16; gives (S/16)^2 tokens each."""
+        """Encode `crops`, float [N, 3, S, S] in [-1, 1], S a multiple of 16 from 64; gives (S/16)^2 tokens each."""
         features = self.stem(F.pixel_unshuffle(crops, 2))
         statistics = [_statistics(features)]
         for level in self.levels:
             features, raw = level(features)
             statistics.append(_statistics(raw))
         tokens = self.token_norm(self.to_token(features.flatten(2).transpose(1, 2)))
-        return StyleCode(tokens, self.to_vector(torch.cat(statistics, 1).to(tokens.dtype)))
+        described = (texture.texture_statistics(crops) - self.texture_mean) / self.texture_std
+        vector = self.to_vector(torch.cat(statistics, 1)) + self.texture_to_vector(described.clamp(-4, 4))
+        return StyleCode(tokens, vector.to(tokens.dtype))
+
+    @torch.no_grad()
+    def fit_texture(self, crops: Tensor) -> None:
+        """Set the scale of the texture statistics to that of `crops`, [N, 3, S, S] of many pictures."""
+        described = texture.texture_statistics(crops)
+        self.texture_mean.copy_(described.mean(0))
+        self.texture_std.copy_(described.std(0).clamp(min=0.01))
 
     def null(self, like: StyleCode) -> StyleCode:
         """The learned "no style" code, shaped like another (for classifier-free guidance)."""

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from stdvid.distill.build import build_teacher
 from stdvid.distill.data import is_held_out
 from stdvid.distill.settings import DataSettings, OptimSettings, StudentLoss, StudentSettings, TeacherSettings
+from stdvid.distill.trainer import train
 
 TINY = {"channels": [16, 16, 16], "layers": 1, "heads": 2, "token_dim": 16, "vector_dim": 16}
 
@@ -39,15 +41,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSettings:
     return DataSettings(styles=(str(styles),), photos=(str(photos),), crop_px=32, short_side_px=80)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def optim() -> OptimSettings:
     """Small batches, everything logged, no sheets."""
     return OptimSettings(batch=2, warmup_steps=2, log_every=1, sheet_every=1000, precision="no")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def teacher_settings(data: DataSettings, optim: OptimSettings) -> TeacherSettings:
     return TeacherSettings(data=data, optim=optim, architecture=dict(TINY))
+
+
+@pytest.fixture(scope="session")
+def teacher_run(teacher_settings: TeacherSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a teacher of two steps; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    for _ in train(build_teacher(teacher_settings, folder, "cpu"), max_steps=2, max_seconds=600, stop=lambda: False):
+        pass
+    return folder
 
 
 @pytest.fixture

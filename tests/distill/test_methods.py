@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stdvid.distill.bank import Slot
-from stdvid.distill.build import build_student, build_teacher
+from stdvid.distill.build import build_student
 from stdvid.distill.methods import METHODS
-from stdvid.distill.settings import MethodName, StudentLoss, StudentSettings, TeacherSettings
+from stdvid.distill.settings import MethodName, StudentLoss, StudentSettings
 from stdvid.distill.student import StudentTask
-from stdvid.distill.trainer import train
 
 
 @given(
@@ -66,19 +65,11 @@ def student(settings: StudentSettings, teacher: Path, folder: Path, method: Meth
     return run.task
 
 
-@pytest.fixture
-def teacher(teacher_settings: TeacherSettings, tmp_path: Path) -> Path:
-    list(
-        train(build_teacher(teacher_settings, tmp_path / "t", "cpu"), max_steps=1, max_seconds=600, stop=lambda: False)
-    )
-    return tmp_path / "t"
-
-
 def test_rivals_train_on_noised_data_and_std_on_its_trajectory(
-    student_settings: StudentSettings, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for method in METHODS:
-        task = student(student_settings, teacher, tmp_path / method, method)
+        task = student(student_settings, teacher_run, tmp_path / method, method)
         started: list[Slot] = []
         source = task.consistency.source
         draw = type(source).draw
@@ -98,17 +89,19 @@ def test_rivals_train_on_noised_data_and_std_on_its_trajectory(
             assert not task.consistency.bank.slots
 
 
-def test_methods_differ_on_the_same_data(student_settings: StudentSettings, teacher: Path, tmp_path: Path) -> None:
+def test_methods_differ_on_the_same_data(student_settings: StudentSettings, teacher_run: Path, tmp_path: Path) -> None:
     rivals: list[MethodName] = ["lcm", "tcd", "pcm", "tdd"]
-    losses = {m: float(student(student_settings, teacher, tmp_path / m, m).loss(3)[0].detach()) for m in rivals}
+    losses = {m: float(student(student_settings, teacher_run, tmp_path / m, m).loss(3)[0].detach()) for m in rivals}
     assert all(np.isfinite(value) for value in losses.values())
     assert len({round(value, 9) for value in losses.values()}) > 1
 
 
-def test_dropped_styles_reach_the_null_code(student_settings: StudentSettings, teacher: Path, tmp_path: Path) -> None:
+def test_dropped_styles_reach_the_null_code(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
     found = {}
     for method in ("tdd", "tcd"):
-        task = student(student_settings, teacher, tmp_path / method, method)
+        task = student(student_settings, teacher_run, tmp_path / method, method)
         for step in range(8):
             task.loss(step)[0].backward()
         gradient = task.model.style.null_vector.grad

@@ -37,12 +37,6 @@ def equal_checkpoints(a: Path, b: Path) -> None:
     assert our_meta == their_meta
 
 
-@pytest.fixture
-def teacher_run(teacher_settings: TeacherSettings, tmp_path: Path) -> Path:
-    go(build_teacher(teacher_settings, tmp_path / "teacher", "cpu"), 2)
-    return tmp_path / "teacher"
-
-
 def test_teacher_learns(teacher_settings: TeacherSettings, tmp_path: Path) -> None:
     optim = dataclasses.replace(teacher_settings.optim, lr=3e-3, log_every=10)
     run = build_teacher(dataclasses.replace(teacher_settings, optim=optim), tmp_path / "run", "cpu")
@@ -66,8 +60,8 @@ def test_teacher_resumes_bit_for_bit(teacher_settings: TeacherSettings, tmp_path
 
 @pytest.mark.parametrize(
     "terms",
-    [{}, {"style": 1.0, "style_batch": 2, "style_crop_px": 32}, {"method": "tdd"}],
-    ids=["std", "std+style", "tdd"],
+    [{}, {"style": 1.0, "style_batch": 2, "style_crop_px": 32}, {"method": "tdd"}, {"adversarial": 0.7}],
+    ids=["std", "std+style", "tdd", "std+adversarial"],
 )
 def test_student_resumes_bit_for_bit_with_its_banks(
     student_settings: StudentSettings, teacher_run: Path, tmp_path: Path, terms: dict[str, float]

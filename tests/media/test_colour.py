@@ -1,10 +1,24 @@
+"""Matrices, ranges and tags, and both conversions."""
+
+from __future__ import annotations
+
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from stdvid.media.colour import BT709_TAGS, ColourTags, output_tags, resolve_matrix, resolve_range
+from stdvid.media.colour import (
+    BT709_TAGS,
+    ColourTags,
+    EncoderConverter,
+    RgbConverter,
+    output_tags,
+    resolve_matrix,
+    resolve_range,
+)
 from stdvid.media.probe import probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.tonemap import to_sdr
@@ -134,3 +148,48 @@ def test_hdr_clips_are_read_and_said(clip, pictures):
     red, green, *_ = pictures.quadrants(frames[0].image)
     assert red.argmax() == 0
     assert green.argmax() == 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "hdr", "wide"),
+    [
+        (ColourTags(), False, False),
+        (ColourTags(1, 1, 1, 1), False, False),
+        (ColourTags(9, 14, 9, 1), False, True),
+        (ColourTags(2, 2, 9, 1), False, True),  # implied by the matrix
+        (ColourTags(99, 2, 10, 1), False, True),
+        (ColourTags(2, 18, 2, 1), True, True),  # implied by the curve
+        (ColourTags(1, 16, 1, 1), True, False),  # PQ in BT.709 primaries, said so
+    ],
+)
+def test_hdr_and_wide_gamut_are_told_apart(tags: ColourTags, hdr: bool, wide: bool) -> None:
+    assert (tags.hdr, tags.wide_gamut) == (hdr, wide)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "width", "height", "expected"),
+    [(2, 1279, 576, 6), (2, 1280, 576, 1), (2, 64, 577, 1), (8, 64, 48, 6), (0, 1920, 1080, 1), (7, 64, 48, 7)],
+)
+def test_the_matrix_to_decode_with(matrix: int, width: int, height: int, expected: int) -> None:
+    assert resolve_matrix(matrix, width, height) == expected
+
+
+@pytest.mark.parametrize("tags", [BT709_TAGS, ColourTags(6, 6, 6, 1), ColourTags(1, 1, 1, 2)], ids=str)
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+@settings(max_examples=25)
+def test_any_colour_survives_the_encoders_conversion_and_back(tags: ColourTags, colour: tuple[int, int, int]) -> None:
+    image = np.full((8, 8, 3), colour, np.uint8)
+    frame = EncoderConverter(8, 8, "yuv444p", tags).convert(image)
+    frame.colorspace, frame.color_range = tags.matrix, tags.range
+    frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
+    assert ColourTags.of_frame(frame) == tags
+    assert abs(RgbConverter().convert(frame).astype(int) - colour).max() <= 3
+
+
+@pytest.mark.parametrize(("colour_range", "black", "white"), [(1, 16, 235), (2, 0, 255)])
+def test_black_and_white_are_where_the_range_has_them(colour_range: int, black: int, white: int) -> None:
+    image = np.zeros((2, 8, 3), np.uint8)
+    image[:, 4:] = 255
+    planes = EncoderConverter(8, 2, "yuv444p", ColourTags(1, 1, 1, colour_range)).convert(image).to_ndarray()
+    assert (planes[0, 0, 0], planes[0, 0, 7]) == (black, white)
+    assert abs(planes[1:].astype(int) - 128).max() <= 1

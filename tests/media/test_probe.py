@@ -1,9 +1,19 @@
+"""What probe() finds in a file."""
+
+from __future__ import annotations
+
 import json
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
+from clips import Clip
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stdvid.errors import InputError
+from stdvid.media.orientation import Orientation
 from stdvid.media.probe import probe
 
 
@@ -98,3 +108,89 @@ def test_names_that_look_like_patterns_or_urls(clip, tmp_path, monkeypatch):
     for name in ("100%d.mp4", "http:x.mp4", "-dash.mp4", "sp ace é.mp4", "concat:a.mp4"):
         (tmp_path / name).write_bytes(data)
         assert probe(name).video.frame_size == (64, 48)
+
+
+RATES = ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60", "12"]
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_rate_is_found_behind_the_milliseconds_of_matroska(clip: Clip, rate: str) -> None:
+    path = clip("r.mkv", n=40, size=(16, 16), codec="ffv1", options={}, time_base=1 / Fraction(rate), pts=range(40))
+    video = probe(path).video
+    assert (video.rate, video.variable_rate) == (Fraction(rate), False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "variable"),
+    [
+        ([512] * 11, False),
+        ([512, 513] * 5, False),  # a tick is rounding
+        ([512] * 5 + [1024] + [512] * 5, True),  # one frame is missing
+        ([512, 768] * 5, True),
+        ([512, 537] * 5, False),  # within a twentieth
+        ([512, 540] * 5, True),
+    ],
+)
+def test_where_uneven_becomes_variable(clip: Clip, steps: list[int], variable: bool) -> None:
+    pts = [sum(steps[:n]) for n in range(len(steps) + 1)]
+    assert probe(clip("v.mp4", size=(16, 16), pts=pts)).video.variable_rate == variable
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "depth", "yuv", "alpha"),
+    [
+        ("a.mkv", "ffv1", "yuv422p12le", 12, True, False),
+        ("a.mkv", "ffv1", "yuva420p", 8, True, True),
+        ("a.mkv", "ffv1", "bgr0", 8, False, False),
+        ("a.mov", "png", "rgba", 8, False, True),
+        ("a.mov", "prores_ks", "yuv422p10le", 10, True, False),
+    ],
+)
+def test_pixel_formats(clip: Clip, name: str, codec: str, pix_fmt: str, depth: int, yuv: bool, alpha: bool) -> None:
+    video = probe(clip(name, n=2, codec=codec, pix_fmt=pix_fmt, options={}, tagged=False)).video
+    assert (video.pixel_format, video.bit_depth, video.is_yuv, video.has_alpha) == (pix_fmt, depth, yuv, alpha)
+
+
+def test_counts_and_times_of_a_late_clip(clip: Clip) -> None:
+    info = probe(clip("late.mp4", n=12, first=5120))
+    assert (info.video.frames_claimed, info.video.start_pts, info.start_s) == (12, 5120, Fraction(2, 5))
+    assert info.video.duration_s == Fraction(12, 25)
+
+
+@given(
+    width=st.integers(1, 4096),
+    height=st.integers(1, 4096),
+    aspect=st.builds(Fraction, st.integers(1, 64), st.integers(1, 64)),
+    transposed=st.booleans(),
+)
+def test_square_pixels_are_never_fewer_and_keep_the_shape(
+    clip: Clip, width: int, height: int, aspect: Fraction, transposed: bool
+) -> None:
+    video = replace(
+        probe(clip("whole.mp4")).video,
+        width=width,
+        height=height,
+        pixel_aspect=aspect,
+        orientation=Orientation(transposed=transposed),
+    )
+    shown = video.display_size
+    assert all(new >= old for new, old in zip(shown, video.frame_size, strict=True))
+    assert abs(shown[0] - shown[1] * video.display_aspect) <= max(1, video.display_aspect) / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("whole.mp4", {}),
+        ("turned.mov", {"turn": (90,), "aspect": Fraction(4, 3)}),
+        ("a.gif", {"codec": "gif", "pix_fmt": "rgb8", "options": {}, "tagged": False, "time_base": Fraction(1, 100)}),
+    ],
+)
+def test_json_loses_nothing_of_the_video(clip: Clip, name: str, options: dict[str, Any]) -> None:
+    video = probe(clip(name, n=3, **options)).video
+    data = json.loads(json.dumps(probe(clip(name, n=3, **options)).to_dict()))["video"]
+    for key in ("rate", "time_base", "pixel_aspect", "display_aspect"):
+        assert Fraction(data[key]) == getattr(video, key), key
+    assert (data["rotation"], data["mirrored"]) == (video.orientation.rotation, video.orientation.mirrored)
+    assert tuple(data["frame_size"]) == video.frame_size
+    assert data["colour"] == video.colour.names()

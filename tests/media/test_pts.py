@@ -1,6 +1,11 @@
+"""Repair of timestamps."""
+
+from __future__ import annotations
+
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +50,31 @@ def test_avi_times_are_decoding_times():
 def test_whatever_comes_in_the_result_increases_strictly(rows, dts_only):
     times, _ = run(rows, dts_only=dts_only)
     assert all(b > a for a, b in pairwise(times))
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=30), st.integers(-5000, 5000))
+def test_increasing_pts_pass_unchanged_whatever_the_durations(steps: list[int], first: int) -> None:
+    pts = [first + sum(steps[:n]) for n in range(len(steps))]
+    assert run([(p, None, n % 7) for n, p in enumerate(pts)]) == (pts, 0)
+
+
+@given(st.lists(st.tuples(st.integers(-5000, 5000), st.integers(0, 100)), min_size=1), st.integers(-9000, 9000))
+def test_a_moved_clock_moves_the_result(rows: list[tuple[int, int]], shift: int) -> None:
+    times, repairs = run([(p, None, d) for p, d in rows])
+    assert run([(p + shift, None, d) for p, d in rows]) == ([t + shift for t in times], repairs)
+
+
+@pytest.mark.parametrize(
+    ("back_to", "expected"),
+    [
+        (1000, [2000, 2001, 2002]),  # back by exactly a second: disorder, squeezed together
+        (999, [2000, 2040, 2080]),  # further: another clock, everything after it is moved
+    ],
+)
+def test_the_line_between_disorder_and_a_new_clock(back_to: int, expected: list[int]) -> None:
+    assert run([(2000, None, 40), (back_to, None, 40), (back_to + 40, None, 40)])[0] == expected
+
+
+def test_dts_are_believed_once_pts_are_out_of_order_more_often() -> None:
+    rows = [(0, 0, 40), (80, 40, 40), (40, 80, 40), (60, 120, 40), (160, 160, 40)]
+    assert run(rows)[0] == [0, 80, 81, 120, 160]

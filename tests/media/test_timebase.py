@@ -1,3 +1,7 @@
+"""Ticks, seconds and what a user types."""
+
+from __future__ import annotations
+
 from fractions import Fraction
 
 import pytest
@@ -87,3 +91,21 @@ def test_seconds_for_people():
         "1:02:05.000",
         "-0:01.500",
     ]
+
+
+@given(st.integers(0, 10**6) | st.builds(Fraction, st.integers(0, 10**8), st.just(1000)))
+def test_a_time_point_that_is_printed_can_be_typed_again(value: int | Fraction) -> None:
+    point = TimePoint(frame=value) if isinstance(value, int) else TimePoint(seconds=value)
+    assert parse_time_point(str(point)) == point
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6), bases, bases)
+def test_rescaling_keeps_the_order(first: int, second: int, source: Fraction, target: Fraction) -> None:
+    first, second = sorted((first, second))
+    assert rescale(first, source, target) <= rescale(second, source, target)
+
+
+@given(st.fractions(), st.integers())
+def test_rounding_commutes_with_whole_steps(value: Fraction, step: int) -> None:
+    assert round_half_up(value + step) == round_half_up(value) + step
+    assert Fraction(-1, 2) < round_half_up(value) - value <= Fraction(1, 2)

@@ -27,7 +27,7 @@ def test_codec_is_lossless() -> None:
 
 def test_network_answers_in_the_shape_of_its_latents(tiny_nano: Nano) -> None:
     x_t, structure = encode(rand(2, 3, 32, 64)), encode(rand(2, 1, 32, 64))
-    code = tiny_nano.style(rand(2, 3, 32, 32))
+    code = tiny_nano.style(rand(2, 3, 64, 64))
     out = tiny_nano(x_t, torch.tensor([5, 700]), structure, code)
     assert out.shape == x_t.shape
     assert out.dtype == torch.float32
@@ -36,7 +36,7 @@ def test_network_answers_in_the_shape_of_its_latents(tiny_nano: Nano) -> None:
 
 def test_network_listens_to_time_structure_and_style(tiny_nano: Nano) -> None:
     x_t, structure, t = encode(rand(1, 3, 32, 32)), encode(rand(1, 1, 32, 32)), torch.tensor([300])
-    code = tiny_nano.style(rand(1, 3, 32, 32))
+    code = tiny_nano.style(rand(1, 3, 64, 64))
     plain = tiny_nano(x_t, t, structure, code)
     assert not torch.allclose(plain, tiny_nano(x_t, t + 400, structure, code), atol=1e-5)
     assert not torch.allclose(plain, tiny_nano(x_t, t, structure * 0, code), atol=1e-5)

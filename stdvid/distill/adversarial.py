@@ -1,0 +1,99 @@
+"""The asymmetric adversarial loss (arXiv 2412.18945, section "asymmetric adversarial loss").
+
+    fake:  decode( x_s )                               the student's state at noise level s
+    real:  decode( alpha(r) y + sigma(r) eps ),  r < s   data at a lower noise level
+
+The discriminator sees the student a little noisier than the data, so the student is drawn toward cleaner, more
+saturated states. Data y are crops of the reference's own picture: what the strokes of the style really look like.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
+
+from stdvid.diffusion.schedule import CLEAN, Schedule, grid_time
+from stdvid.distill.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
+from stdvid.distill.consistency import Jump
+from stdvid.distill.data import torch_generator
+from stdvid.distill.discriminator import Discriminator, augment, discriminator_loss, gradient_penalty
+from stdvid.distill.settings import StudentLoss
+from stdvid.models.nano import decode, encode
+
+
+class AdversarialTerm:
+    """See the module; holds the discriminator and its optimizer."""
+
+    def __init__(
+        self, schedule: Schedule, vector_dim: int, start: int, loss: StudentLoss, seed: int, accelerator: Accelerator
+    ) -> None:
+        self.schedule, self.start, self.settings, self.accelerator = schedule, start, loss, accelerator
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.discriminator = Discriminator(vector_dim, loss.discriminator_network).to(accelerator.device)
+        self.optimizer = torch.optim.AdamW(self.discriminator.parameters(), lr=loss.discriminator_lr, betas=(0.0, 0.99))
+
+    def __call__(self, jumped: Jump, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """One step of the discriminator, then the student's loss -D(fake); the discriminator's loss for the log."""
+        fake = decode(jumped.clean if self.settings.adversarial_mode == "x0" else jumped.prediction)
+        real = self._real(jumped, rng, fake.shape[-1])
+        condition, generator = jumped.vector.detach().float(), torch_generator(rng)
+        for parameter in self.discriminator.parameters():
+            parameter.requires_grad_(True)
+        judged = self._discriminate(fake.detach(), real, condition, generator)
+        for parameter in self.discriminator.parameters():
+            parameter.requires_grad_(False)
+        with self.accelerator.autocast():
+            features = self.discriminator.features(augment(fake, generator))
+        return -self.discriminator(features, condition).mean(), {"discriminator": judged}
+
+    def _discriminate(self, fake: Tensor, real: Tensor, condition: Tensor, generator: torch.Generator) -> float:
+        with torch.no_grad(), self.accelerator.autocast():
+            real_maps, fake_maps = (self.discriminator.features(augment(x, generator)) for x in (real, fake))
+        real_maps = [m.requires_grad_() for m in real_maps]
+        logits = self.discriminator(real_maps, condition)
+        loss = discriminator_loss(logits, self.discriminator(fake_maps, condition), self.settings.adversarial_loss)
+        total = loss + self.settings.r1 * gradient_penalty(logits, real_maps)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _real(self, jumped: Jump, rng: np.random.Generator, side: int) -> Tensor:
+        """Data at the noise level that the mode says, [N, 3, side, side]."""
+        y = encode(torch.stack([_crop(slot.target, side, rng) for slot in jumped.slots])).to(self.accelerator.device)
+        r = torch.tensor([self._level(int(s), rng) for s in jumped.s], device=y.device)
+        noise = torch.randn(y.shape, generator=torch_generator(rng)).to(y)
+        return decode(self.schedule.add_noise(y, noise, r))
+
+    def _level(self, s: int, rng: np.random.Generator) -> int:
+        mode = self.settings.adversarial_mode
+        if mode in ("x0", "xs-x0"):
+            return CLEAN
+        if mode == "xs-xs":
+            return s
+        if mode == "xs-xr":
+            return int(rng.integers(CLEAN, max(s, CLEAN + 1)))
+        return int(rng.integers(s + 1, int(grid_time(self.start)) + 1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Heads and moments."""
+        moments = optimizer_tensors(self.optimizer, self.discriminator)
+        return {**prefixed("heads", self.discriminator.state_dict()), **prefixed("moments", moments)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.discriminator.load_state_dict(under("heads", tensors))
+        restore_optimizer(self.optimizer, self.discriminator, under("moments", tensors))
+
+
+def _crop(picture: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+    """A square of `side` px out of [3, H, W], at random; smaller pictures are enlarged."""
+    short = min(picture.shape[-2:])
+    if short < side:
+        picture = F.interpolate(picture[None], scale_factor=side / short, mode="bilinear")[0]
+    top, left = (int(rng.integers(length - side + 1)) for length in picture.shape[-2:])
+    return picture[:, top : top + side, left : left + side]

@@ -1,0 +1,184 @@
+"""Painting one window: what is computed, what is not, and on what a frame depends."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stdvid.config import StylizeConfig, merge
+from stdvid.diffusion.schedule import cosine
+from stdvid.errors import InputError, Interrupted
+from stdvid.media.frames import Frame
+from stdvid.media.probe import VideoInfo, probe
+from stdvid.models.nano import Nano
+from stdvid.models.precision import fast_dtype
+from stdvid.models.stylizer import Style, Stylizer
+from stdvid.painter import WindowPainter, check_reference, read_reference, working_size
+from stdvid.temporal.windows import Window
+
+TOLERANCE = 0.01 if fast_dtype(torch.device("cpu")) is torch.float32 else 6.0
+"""Of pixel values; bfloat16 keeps 8 bits."""
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> Stylizer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Nano(channels=[16, 16, 16], layers=1, heads=2, token_dim=16, vector_dim=16)
+    return Stylizer(model.eval().requires_grad_(False), cosine())
+
+
+def frame(index: int, look: int | None = None) -> Frame:
+    image = np.random.default_rng(index if look is None else look).integers(0, 256, (24, 32, 3), np.uint8)
+    return Frame(image, index, Fraction(1, 25), index)
+
+
+@cache
+def style_of(stylizer: Stylizer) -> Style:
+    return stylizer.read_style([np.random.default_rng(99).integers(0, 256, (40, 40, 3), np.uint8)])
+
+
+def painter(
+    stylizer: Stylizer, times: tuple[int, ...] = (599, -1), size: tuple[int, int] = (32, 24), **sections: Any
+) -> WindowPainter:
+    config = merge(StylizeConfig(), {"sampling": {"color": 0.0}})
+    return WindowPainter(stylizer, style_of(stylizer), times, merge(config, sections), size, threading.Event())
+
+
+def calls_of(stylizer: Stylizer, work: Callable[[], object]) -> list[int]:
+    """The batch of each network call during `work`."""
+    batches: list[int] = []
+    handle = stylizer.model.unet.register_forward_hook(lambda module, args, out: batches.append(len(args[0])))
+    work()
+    handle.remove()
+    return batches
+
+
+def test_only_real_frames_are_painted_whatever_pads_the_window(stylizer: Stylizer) -> None:
+    window, real = Window(0, 0, 2, 2), [frame(0), frame(1)]
+    out = painter(stylizer).paint(window, [*real, real[-1], real[-1]])
+    assert out.shape == (2, 24, 32, 3)
+    assert out.dtype == np.float32
+    assert 0 <= float(out.min()) < float(out.max()) <= 255
+    np.testing.assert_array_equal(painter(stylizer).paint(window, [*real, frame(7), frame(8)]), out)
+
+
+@pytest.mark.parametrize(
+    ("times", "guidance", "size", "calls"),
+    [
+        ((599, -1), 1.0, (32, 24), [3]),
+        ((599, 299, -1), 1.0, (32, 24), [3, 3]),
+        ((599, 299, -1), 2.0, (32, 24), [3, 3, 3, 3]),
+        ((599, -1), 1.0, (600, 500), [2, 1]),
+        ((599, 299, -1), 1.0, (1000, 600), [1] * 6),
+    ],
+)
+def test_network_calls_are_steps_times_groups_times_guidance(
+    stylizer: Stylizer, times: tuple[int, ...], guidance: float, size: tuple[int, int], calls: list[int]
+) -> None:
+    own = painter(stylizer, times, size, sampling={"guidance": guidance})
+    frames = [frame(i) for i in range(3)]
+    assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 3), frames)) == calls
+
+
+@pytest.mark.parametrize(("size", "group"), [((100, 60), 100), ((1000, 600), 1), ((4000, 3000), 1), ((500, 400), 3)])
+def test_groups_hold_so_many_pixels_and_never_nothing(stylizer: Stylizer, size: tuple[int, int], group: int) -> None:
+    assert painter(stylizer, size=size).group == group
+
+
+def test_own_noise_depends_on_the_seed_and_the_frame_alone(stylizer: Stylizer) -> None:
+    boiling = painter(stylizer, video={"consistency": "none"})
+    early = boiling.paint(Window(0, 3, 6), [frame(3), frame(4), frame(5)])
+    late = boiling.paint(Window(1, 5, 7), [frame(5), frame(6)])
+    np.testing.assert_allclose(early[2], late[0], atol=TOLERANCE)
+    twins = boiling.paint(Window(0, 0, 2), [frame(0, look=1), frame(1, look=1)])
+    assert float(abs(twins[0] - twins[1]).mean()) > 1
+    other = painter(stylizer, video={"consistency": "none"}, sampling={"seed": 1})
+    assert float(abs(other.paint(Window(1, 5, 7), [frame(5), frame(6)])[0] - late[0]).mean()) > 1
+
+
+def test_one_noise_for_all_paints_equal_frames_alike(stylizer: Stylizer) -> None:
+    twins = painter(stylizer).paint(Window(4, 8, 10), [frame(8, look=1), frame(9, look=1)])
+    np.testing.assert_allclose(twins[0], twins[1], atol=TOLERANCE)
+
+
+def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:
+    times, window = (599, 299, -1), Window(0, 0, 1)
+    plain, noisy, again = (
+        painter(stylizer, times, sampling={"gamma": gamma}).paint(window, [frame(0)]) for gamma in (0.0, 0.5, 0.5)
+    )
+    np.testing.assert_array_equal(noisy, again)
+    assert float(abs(noisy - plain).mean()) > 0.1
+
+
+def test_a_stop_is_noticed_between_steps(stylizer: Stylizer) -> None:
+    own = painter(stylizer, (599, 449, 299, 149, -1))
+    own.stop.set()
+
+    def work() -> None:
+        with pytest.raises(Interrupted, match="run the command again"):
+            own.paint(Window(0, 0, 1), [frame(0)])
+
+    assert calls_of(stylizer, work) == [1]
+
+
+def test_network_time_adds_up(stylizer: Stylizer) -> None:
+    own = painter(stylizer)
+    assert own.network_seconds == 0
+    own.paint(Window(0, 0, 1), [frame(0)])
+    once = own.network_seconds
+    own.paint(Window(0, 0, 1), [frame(0)])
+    assert 0 < once < own.network_seconds
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    path = tmp_path_factory.mktemp("info") / "a.png"
+    cv2.imwrite(str(path), np.zeros((10, 10, 3), np.uint8))
+    return probe(path)
+
+
+@given(width=st.integers(40, 4000), height=st.integers(40, 4000), size=st.integers(32, 1080))
+@settings(max_examples=50, deadline=None)
+def test_working_sizes_are_even_and_keep_the_aspect(info: VideoInfo, width: int, height: int, size: int) -> None:
+    video = dataclasses.replace(info.video, width=width, height=height)
+    found = working_size(dataclasses.replace(info, video=video), size)
+    scale = min(1.0, size / min(width, height))
+    for side, source in zip(found, (width, height), strict=True):
+        assert side % 2 == 0
+        assert abs(side - source * scale) <= 1
+        assert side <= source
+    assert working_size(dataclasses.replace(info, video=video), f"{height}x{width}") == (height, width)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((400, 800), (320, 640)), ((640, 320), (640, 320)), ((60, 90), (60, 90))]
+)
+def test_references_are_brought_down_to_the_scale_of_training(
+    tmp_path: Path, shape: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    image = np.zeros((*shape, 3), np.uint8)
+    image[..., 2] = 200  # red, in OpenCV's order
+    cv2.imwrite(str(tmp_path / "ref.png"), image)
+    read = read_reference(tmp_path / "ref.png")
+    assert read.shape == (*expected, 3)
+    assert read.reshape(-1, 3).mean(0) == pytest.approx([200, 0, 0], abs=1)
+
+
+def test_only_an_image_is_a_reference(clip: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a video; an image is needed; extract a frame"):
+        check_reference(clip("ref.mp4", n=3))
+    with pytest.raises(InputError, match=r"^style reference: .*no such file"):
+        check_reference(tmp_path / "none.png")
