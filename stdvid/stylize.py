@@ -32,7 +32,7 @@ from stdvid.media.output import check_output, output_format
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.threads import Background, prefetch
-from stdvid.media.timebase import TimePoint
+from stdvid.media.timebase import TimePoint, check_range
 from stdvid.media.writer import VideoWriter
 from stdvid.models.bundle import Bundle, NetworkEntry, read_bundle
 from stdvid.models.precision import fast_dtype
@@ -179,8 +179,10 @@ def plan(job: Job) -> Plan:
         ModelError: the bundle is damaged.
         OutputError: the output folder cannot be written.
     """
-    check_output(job.output, job.source, job.overwrite)
+    for used in (job.source, *job.styles):
+        check_output(job.output, used, job.overwrite)
     info = probe(job.source)
+    check_range(job.start, job.end, info.video.rate)
     _check_encoding(job, info)
     for style in job.styles:
         check_reference(style)
@@ -303,8 +305,8 @@ def _frames_claimed(info: VideoInfo, start: TimePoint | None, end: TimePoint | N
     total = claimed or (round(duration * rate) if duration else 0)
     if not total and end is None:
         return None
-    last = min(x for x in (total or None, round(end.to_seconds(rate) * rate) if end else None) if x is not None)
-    first = round(start.to_seconds(rate) * rate) if start else 0
+    last = min(x for x in (total or None, math.ceil(end.to_seconds(rate) * rate) if end else None) if x is not None)
+    first = math.ceil(start.to_seconds(rate) * rate) if start else 0
     return max(1, last - first)
 
 

@@ -62,6 +62,7 @@ def make(clip: Clip, bundle: Bundle, tmp_path: Path) -> Make:
         ({"start": "0.2"}, 7),
         ({"start": "2f", "end": "0.4"}, 8),
         ({"end": "60"}, 12),
+        ({"end": "0.1"}, 3),
         ({"start": "900f"}, 1),
     ],
 )
@@ -192,3 +193,24 @@ def test_weights_damaged_between_plan_and_run_leave_nothing(make: Make, bundle: 
     with pytest.raises(ModelError, match="SHA-256"):
         run(planned)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_style_is_not_written_over(make: Make) -> None:
+    style = make().styles[0]
+    before = style.read_bytes()
+    with pytest.raises(UsageError, match="is an input itself"):
+        plan(make(output=style, overwrite=True))
+    assert style.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ({"end": "0"}, "leaves no frame"),
+        ({"end": "0f"}, "leaves no frame"),
+        ({"start": "2", "end": "1"}, "not before end"),
+    ],
+)
+def test_an_empty_range_is_refused_before_any_work(make: Make, points: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        plan(make(**points))

@@ -69,7 +69,7 @@ def check_output(path: str | Path, source: str | Path | None = None, overwrite: 
 
     Args:
         path: the output.
-        source: the input, which must not be the same file, also not through a link.
+        source: an input, which must not be the same file, also not through a link.
         overwrite: True: replace what is there; False or None: refuse.
 
     Raises:
@@ -79,7 +79,7 @@ def check_output(path: str | Path, source: str | Path | None = None, overwrite: 
     """
     target = Path(path)
     if source is not None and _same_file(target, Path(source)):
-        raise UsageError(f"{path}: is the input itself; an output is never written over its input; name another file")
+        raise UsageError(f"{path}: is an input itself; an output is never written over its input; name another file")
     if target.is_dir():
         raise OutputError(f"{path}: is a directory; an output file is needed; add a file name")
     folder = target.parent

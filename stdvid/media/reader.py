@@ -17,7 +17,7 @@ from stdvid.media.frames import Frame
 from stdvid.media.opening import main_video_stream, open_input, reason
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.pts import PtsRepair
-from stdvid.media.timebase import TimePoint, format_seconds, round_half_up
+from stdvid.media.timebase import TimePoint, check_range, format_seconds, round_half_up
 
 TRUNCATED_SHARE = Fraction(9, 10)
 """A clip that ends before this share of the duration in its header is said to be incomplete."""
@@ -79,7 +79,7 @@ class PyAVReader:
         self.damaged_frames = 0
         self.frames_read = 0
         self._start, self._end = start, end
-        self._check_trim()
+        check_range(self._start, self._end, self.info.video.rate)
         orientation = self.info.video.orientation
         coded = (self.info.video.width, self.info.video.height)
         self.size = size or orientation.size(*coded)
@@ -87,13 +87,6 @@ class PyAVReader:
         self._end_s = Fraction(0)
         self._closed = False
         self._iterating = False
-
-    def _check_trim(self) -> None:
-        if self._start is None or self._end is None:
-            return
-        rate = self.info.video.rate
-        if self._start.to_seconds(rate) >= self._end.to_seconds(rate):
-            raise UsageError(f"start {self._start} is not before end {self._end}; choose an end after the start")
 
     @property
     def time_base(self) -> Fraction:

@@ -73,6 +73,16 @@ class TimePoint:
         return f"{self.frame}f" if self.frame is not None else format_seconds(self.seconds or Fraction(0))
 
 
+def check_range(start: TimePoint | None, end: TimePoint | None, rate: Fraction) -> None:
+    """Raise UsageError if no frame can lie between `start` and `end`."""
+    if end is None:
+        return
+    if end.to_seconds(rate) == 0:
+        raise UsageError(f"end {end} is the beginning of the clip, which leaves no frame; choose a later end")
+    if start is not None and start.to_seconds(rate) >= end.to_seconds(rate):
+        raise UsageError(f"start {start} is not before end {end}; choose an end after the start")
+
+
 def parse_time_point(text: str) -> TimePoint:
     """Read ``120f`` (frames), ``3.5`` (seconds) or ``00:01:02.500`` (timecode).
 

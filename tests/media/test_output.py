@@ -67,7 +67,7 @@ def test_the_input_is_known_under_every_spelling(
     if exists:
         (tmp_path / "in.mp4").write_bytes(b"clip")
     for output, source in ((spelling, tmp_path / "in.mp4"), (tmp_path / "in.mp4", spelling)):
-        with pytest.raises(UsageError, match="is the input itself"):
+        with pytest.raises(UsageError, match="is an input itself"):
             check_output(output, source, overwrite=True)
 
 
