@@ -274,7 +274,9 @@ def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool,
         reporter.note(note)
     reporter.event("done", result.to_dict())
     rate = f", {result.frames / result.seconds:.2f} fps" if result.seconds else ""
-    reporter.closing(f"done: {result.output} ({result.frames} frames in {duration(result.seconds)}{rate})")
+    reporter.closing(
+        f"done: {result.output} ({result.frames} frame{'s' * (result.frames != 1)} in {duration(result.seconds)}{rate})"
+    )
 
 
 def _time(option: str, text: str | None) -> Any:

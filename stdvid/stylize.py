@@ -100,9 +100,10 @@ class Plan:
     @cached_property
     def estimate_s(self) -> float | None:
         """Seconds of network time, from the speed of a matrix product measured now; None if the length is unknown."""
-        if self.windows is None:
+        if self.windows is None or self.frames is None:
             return None
-        calls = self.windows * self.job.config.video.window * self.calls_per_frame
+        painted = self.frames + (self.windows - 1) * self.job.config.video.overlap
+        calls = painted * self.calls_per_frame
         share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
         pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
         flops = calls * self.bundle.flops_per_pixel * pixels
