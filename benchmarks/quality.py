@@ -3,9 +3,11 @@
     python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1 --model nano-teacher:50:2]
 
 A model is BUNDLE:STEPS:GUIDANCE. "Style moved" is 1 - d(output, reference) / d(input, reference), d the Gram distance
-of EfficientNet-lite0 features (stem and ends of four stages), a network that nothing here is trained on. Palette
-transfer alone and cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees;
-references are drawn by the worth that training gives them (paintings often, clip-art hardly).
+of EfficientNet-lite0 features (stem and ends of four stages), a network that nothing here is trained on. "Strokes" is
+how many of the other pairs' references are nearer than the own one by the same distance on luminance of equal contrast:
+0 is a brush that follows the reference, (pairs - 1) / 2 is chance. Palette transfer alone and cv2.stylization stand
+beside it. Pairs come from the 5 % of files that training never sees; references are drawn by the worth that training
+gives them (paintings often, clip-art hardly).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from rich.table import Table
 from stdvid.config import SamplingConfig, StylizeConfig, find_preset, from_toml
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Pool, load_pool, step_rng
+from stdvid.distill.losses import stroke_picture
 from stdvid.distill.settings import TeacherSettings
 from stdvid.media.frames import Frame
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
@@ -116,6 +119,18 @@ def measure(
     return mean, outputs
 
 
+@torch.no_grad()
+def nearer_references(outputs: list[Image], pairs: list[tuple[Image, Image]], judge: LiteFeatures) -> float:
+    """Mean number of other pairs' references whose strokes are nearer to an output than those of its own."""
+    references = [judge(stroke_picture(to_tensor(reference[None]))) for _, reference in pairs]
+    counts = []
+    for own, output in enumerate(outputs):
+        maps = judge(stroke_picture(to_tensor(output[None])))
+        distances = [float(gram_distance(maps, reference)) for reference in references]
+        counts.append(sum(distance < distances[own] for distance in distances))
+    return float(np.mean(counts))
+
+
 def sheet(pairs: list[tuple[Image, Image]], outputs: list[list[Image]], side_px: int = 256) -> Image:
     """One row a pair: content, reference, and each method's output."""
 
@@ -161,9 +176,10 @@ def main() -> None:
 
     results: dict[str, Any] = {}
     outputs = []
-    table = Table("method", "style moved", "structure", "sharpness", "s/frame")
+    table = Table("method", "style moved", "structure", "sharpness", "strokes", "s/frame")
     for name, method in methods.items():
         figures, images = measure(method, pairs, judge)
+        figures["strokes"] = nearer_references(images, pairs, judge)
         results[name] = figures
         outputs.append(images)
         table.add_row(
@@ -171,6 +187,7 @@ def main() -> None:
             f"{figures['style_moved']:.1%}",
             f"{figures['structure']:.2f}",
             f"{figures['sharpness']:.2f}",
+            f"{figures['strokes']:.1f}",
             f"{figures['seconds']:.2f}",
         )
     Console().print(table)

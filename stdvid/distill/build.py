@@ -110,10 +110,12 @@ def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
 
 def load_entrant(source: str, strength: float) -> Entrant:
     """A run directory or bundle as an entrant of an evaluation, with the sampler of its method; its folder names it."""
-    model, _ = load_network(source, strength)
     method: MethodName = "std"
     if (Path(source) / CHECKPOINT).exists():
-        method = load_run(Path(source))[1].get("method", method)
+        model, facts = load_run(Path(source))
+        method = facts.get("method", method)
+    else:
+        model, _ = load_network(source, strength)
     return Entrant(Path(source).name, Stylizer(model.eval(), cosine()), METHODS[method].gamma)
 
 
@@ -126,10 +128,11 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
         torch.manual_seed(settings.optim.seed)
         model = Nano(**architecture).to(accelerator.device)
     styles, photos, sheet = load_pools(settings.data)
-    rng = np.random.default_rng(settings.optim.seed)
-    count = min(TEXTURE_CROPS, 8 * len(styles.images))
-    crops = [random_crop(styles.draw(rng), STYLE_CROP_PX, rng) for _ in range(count)]
-    model.style.fit_texture(torch.stack(crops).to(accelerator.device))
+    if not (folder / CHECKPOINT).exists():
+        rng = np.random.default_rng(settings.optim.seed)
+        count = min(TEXTURE_CROPS, 8 * len(styles.images))
+        crops = [random_crop(styles.draw(rng), STYLE_CROP_PX, rng) for _ in range(count)]
+        model.style.fit_texture(torch.stack(crops).to(accelerator.device))
     task = TeacherTask(model, architecture, cosine(), styles, photos, sheet, settings, accelerator)
     return Run(folder, task, settings.optim, accelerator)
 
@@ -138,6 +141,10 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
     """A student run, new or resumed from `folder`; it starts as a copy of the teacher, or of the run `start`."""
     if not settings.teacher:
         raise UsageError("no teacher; a student needs a run directory or a bundle of one; --teacher DIR")
+    if settings.loss.adversarial > 0 and settings.loss.distillation == 0:
+        raise UsageError(
+            "adversarial has a weight and distillation has none; it judges the jumps; give both, or neither"
+        )
     prepare_folder(folder, settings)
     accelerator = accelerator_for(device, settings.optim)
     teacher, architecture = load_network(settings.teacher, settings.loss.strength)

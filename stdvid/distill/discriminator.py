@@ -22,7 +22,7 @@ SHIFT_SHARE, CUTOUT_SHARE = 0.125, 0.4
 
 
 class LocalBatchNorm(nn.Module):
-    """Batch norm over groups of at most VIRTUAL_BATCH samples; no running statistics."""
+    """Batch norm over groups of VIRTUAL_BATCH samples, or over a batch that is no multiple; no running statistics."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class LocalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> the same shape."""
-        groups = max(1, len(x) // VIRTUAL_BATCH) if len(x) % VIRTUAL_BATCH == 0 else 1
+        groups = len(x) // VIRTUAL_BATCH if len(x) % VIRTUAL_BATCH == 0 else 1
         grouped = x.view(groups, -1, *x.shape[1:])
         mean = grouped.mean((1, 3, 4), keepdim=True)
         variance = grouped.var((1, 3, 4), keepdim=True, unbiased=False)

@@ -57,8 +57,8 @@ class Figures:
     """Figures of one entrant, number of steps and guidance on one pair.
 
     `end_error`: relative L2 of the final latents to the teacher's; `path_error`: mean of it over the states visited.
-    `style_moved`: 1 - d(output, reference) / d(content, reference) for each style distance. `structure`: correlation
-    of edges with the content; `sharpness`: Laplacian variance over the content's.
+    `gram_*`, `swd_*`, `texture`: style moved, 1 - d(output, reference) / d(content, reference), for each distance.
+    `structure`: correlation of edges with the content; `sharpness`: Laplacian variance over the content's.
     """
 
     end_error: float
@@ -119,19 +119,19 @@ class Evaluation:
         self.teacher, self.pairs, self.guidance = teacher, pairs, guidance
         self.start = start_index(strength)
         self.judges = {name: LiteFeatures(name) for name in JUDGES}
-        self.ways = [
-            Trajectory(teacher, self._condition(teacher, pair), self._x_eta(teacher, pair, k), self.start, guidance)
-            for k, pair in enumerate(pairs)
-        ]
+        self.ways = [self._way(pair, number) for number, pair in enumerate(pairs)]
+        self.before = [self._distances(pair.content, pair) for pair in pairs]
 
     def _condition(self, stylizer: Stylizer, pair: Pair) -> Condition:
         style = stylizer.read_style([pair.reference])
         return stylizer.condition(to_tensor(pair.content[None]), style, 1.0)
 
-    def _x_eta(self, stylizer: Stylizer, pair: Pair, number: int) -> Tensor:
-        x_0 = self._condition(stylizer, pair).x_0
-        noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(number)).to(x_0)
-        return stylizer.schedule.add_noise(x_0, noise, torch.tensor([int(grid_time(self.start))]))
+    def _way(self, pair: Pair, number: int) -> Trajectory:
+        condition = self._condition(self.teacher, pair)
+        noise = torch.randn(condition.x_0.shape, generator=torch.Generator().manual_seed(number)).to(condition.x_0)
+        t_eta = torch.tensor([int(grid_time(self.start))])
+        x_eta = self.teacher.schedule.add_noise(condition.x_0, noise, t_eta)
+        return Trajectory(self.teacher, condition, x_eta, self.start, self.guidance)
 
     def judge(self, entrant: Entrant, steps: int, guidance: float = 1.0) -> Row:
         """One row: `entrant` in `steps` steps over all pairs."""
@@ -169,24 +169,26 @@ class Evaluation:
         errors = [_relative(state.x, way.at(state.s)) for state in states]
         height, width = pair.content.shape[:2]
         output = to_frames(unpad(decode(states[-1].x), height, width))[0].round().astype(np.uint8)
+        after = self._distances(output, pair)
+        moved = {name: 1 - after[name] / before for name, before in self.before[number].items()}
         return Figures(
             end_error=errors[-1],
             path_error=float(np.mean(errors)),
-            **self._style(output, pair),
+            **moved,
             structure=edge_correlation(output, pair.content),
             sharpness=sharpness_ratio(output, pair.content),
             seconds=seconds,
         )
 
-    def _style(self, output: Image, pair: Pair) -> dict[str, float]:
-        images = [to_tensor(image[None]) for image in (output, pair.content, pair.reference)]
-        found = {}
+    @torch.no_grad()
+    def _distances(self, image: Image, pair: Pair) -> dict[str, float]:
+        """Every style distance of `image` to the reference of `pair`."""
+        ours, theirs = (to_tensor(x[None]) for x in (image, pair.reference))
+        found: dict[str, float] = {}
         for name, judge in self.judges.items():
-            ours, source, reference = (judge(image) for image in images)
-            for label, distance in (("gram", gram_distance), ("swd", sliced_wasserstein)):
-                found[f"{label}_{name}"] = 1 - float(distance(ours, reference)) / float(distance(source, reference))
-        ours, source, reference = (texture_statistics(image) for image in images)
-        found["texture"] = 1 - float((ours - reference).abs().mean()) / float((source - reference).abs().mean())
+            maps = judge(ours), judge(theirs)
+            found |= {f"gram_{name}": float(gram_distance(*maps)), f"swd_{name}": float(sliced_wasserstein(*maps))}
+        found["texture"] = float((texture_statistics(ours) - texture_statistics(theirs)).abs().mean())
         return found
 
 

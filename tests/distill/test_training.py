@@ -172,6 +172,9 @@ def test_missing_pieces_are_said(
         build_student(dataclasses.replace(student_settings, teacher="nowhere"), tmp_path / "s3", "cpu")
     with pytest.raises(ModelError, match="not a checkpoint"):
         export_bundle([tmp_path], tmp_path / "bundle", "mine", "# Card")
+    lone = dataclasses.replace(student_settings.loss, adversarial=0.5, distillation=0.0)
+    with pytest.raises(UsageError, match="adversarial has a weight"):
+        build_student(dataclasses.replace(student_settings, teacher="nano-teacher", loss=lone), tmp_path / "s4", "cpu")
     no_data = dataclasses.replace(teacher_settings.data, styles=())
     with pytest.raises(UsageError, match="no training pictures"):
         build_teacher(dataclasses.replace(teacher_settings, data=no_data), tmp_path / "t", "cpu")
