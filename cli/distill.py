@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -10,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from stdvid.distill.evaluation import Row
     from stdvid.distill.trainer import Run
+    from stdvid.metrics.external import Judge
 
 T = TypeVar("T")
 
@@ -25,6 +27,9 @@ StylesOption = Annotated[list[Path] | None, typer.Option("--styles", help="Folde
 PhotosOption = Annotated[list[Path] | None, typer.Option("--photos", help="Folder of content images; repeatable.")]
 MinutesOption = Annotated[float | None, typer.Option("--minutes", min=0, help="Stop after this many minutes.")]
 StepsOption = Annotated[int | None, typer.Option("--max-steps", min=0, help="Stop at this step.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, for example loss.strength=0.75.")
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of weights and data.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
@@ -32,20 +37,23 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 @app.command()
 def teacher(
     out: OutOption,
+    start: Annotated[str | None, typer.Option("--start", help="Run or bundle that is trained on.")] = None,
     config: ConfigOption = None,
     styles: StylesOption = None,
     photos: PhotosOption = None,
     minutes: MinutesOption = None,
     max_steps: StepsOption = None,
     seed: SeedOption = None,
+    settings: SetOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a teacher: style-conditioned denoising on two folders of images."""
     from stdvid.distill.build import build_teacher
     from stdvid.distill.settings import TeacherSettings
 
-    settings = _settings(TeacherSettings, config, "nano-teacher", _overrides(styles, photos, seed))
-    _train(build_teacher(settings, out, device), max_steps, minutes)
+    overrides = _overrides(styles, photos, seed) | ({"start": start} if start else {})
+    resolved = _settings(TeacherSettings, config, "nano-teacher", overrides, settings)
+    _train(build_teacher(resolved, out, device), max_steps, minutes)
 
 
 @app.command()
@@ -62,6 +70,7 @@ def student(
     minutes: MinutesOption = None,
     max_steps: StepsOption = None,
     seed: SeedOption = None,
+    settings: SetOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Distil a student from a teacher: on its single trajectory, or by a rival method."""
@@ -72,8 +81,8 @@ def student(
     if method is not None:
         overrides["loss"] = {"method": method}
     overrides |= {k: v for k, v in (("teacher", teacher), ("start", start)) if v is not None}
-    settings = _settings(StudentSettings, config, "nano-student", overrides)
-    _train(build_student(settings, out, device), max_steps, minutes)
+    resolved = _settings(StudentSettings, config, "nano-student", overrides, settings)
+    _train(build_student(resolved, out, device), max_steps, minutes)
 
 
 @app.command("eval")
@@ -85,28 +94,55 @@ def evaluate(
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="Held-out pairs.")] = 8,
     size: Annotated[int, typer.Option("--size", min=32, help="Side of the pictures, px.")] = 256,
     strength: Annotated[float, typer.Option("--strength", help="Where trajectories start.")] = 0.6,
-    steps: Annotated[list[int] | None, typer.Option("--steps", min=1, help="Repeatable; 1, 2, 4, 8.")] = None,
+    steps: Annotated[list[int] | None, typer.Option("--steps", min=1, help="Repeatable; 1, 2, 4, 6, 8.")] = None,
     guidance: Annotated[float, typer.Option("--guidance", help="Guidance of the teacher's trajectory.")] = 2.0,
     student_guidance: Annotated[
         list[float] | None, typer.Option("--student-guidance", help="Repeatable; 1 is none.")
     ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="No sampler adds noise, whatever its method does.")
+    ] = False,
+    csd: Annotated[
+        Path | None, typer.Option("--csd", help="CSD weights (safetensors): adds its style similarity.")
+    ] = None,
+    lpips: Annotated[
+        Path | None,
+        typer.Option("--lpips", help="LPIPS weights with AlexNet (safetensors): adds the distance to the content."),
+    ] = None,
+    aesthetic: Annotated[
+        Path | None, typer.Option("--aesthetic", help="LAION aesthetic predictor (safetensors); needs --clip.")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option("--clip", help="CLIP ViT-L/14 image tower (safetensors), for --aesthetic.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with plots, pictures and all figures here.")
+    ] = None,
 ) -> None:
     """Judge students by their teacher's trajectory: error, style, content and calls on held-out pairs."""
     from stdvid.distill.build import held_out, load_entrant
     from stdvid.distill.evaluation import Evaluation, draw_pairs, evaluate
 
+    for path in (json_file, html):
+        _check_writable(path)
+    external = _external_judges(csd, lpips, aesthetic, clip)
     contents = held_out(photos, short_side_px=size)
     cases = draw_pairs(contents, held_out(styles, skip_pages=True), pairs, size)
-    judged = Evaluation(load_entrant(teacher, strength).stylizer, cases, strength, guidance)
+    judged = Evaluation(load_entrant(teacher, strength).stylizer, cases, strength, guidance, external)
     entrants = [load_entrant(student, strength) for student in students]
-    rows = list(evaluate(judged, entrants, steps or [1, 2, 4, 8], student_guidance or [1.0]))
+    if deterministic:
+        entrants = [dataclasses.replace(entrant, gamma=0.0) for entrant in entrants]
+    rows = list(evaluate(judged, entrants, steps or [1, 2, 4, 6, 8], student_guidance or [1.0]))
     _print_table(rows)
     if json_file is not None:
         import json
-        from dataclasses import asdict
 
-        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps([dataclasses.asdict(row) for row in rows]) + "\n", encoding="utf-8")
+    if html is not None:
+        from stdvid.distill.report import page
+
+        html.write_text(page(judged, rows, entrants), encoding="utf-8")
 
 
 @app.command()
@@ -129,6 +165,34 @@ def export(
         print(f"{bundle.folder / entry.file}  sha256 {entry.sha256}")
 
 
+def _check_writable(path: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    import os
+
+    from stdvid.errors import UsageError
+
+    if path is not None and (
+        path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK)
+    ):
+        raise UsageError(f"'{path}' cannot be written; a file in a folder that exists can; give another one")
+
+
+def _external_judges(csd: Path | None, lpips: Path | None, aesthetic: Path | None, clip: Path | None) -> list[Judge]:
+    from stdvid.errors import UsageError
+    from stdvid.metrics.external import Aesthetic, Csd, Lpips
+
+    if (aesthetic is None) != (clip is None):
+        raise UsageError("--aesthetic and --clip belong together; the predictor reads CLIP's features; give both")
+    judges: list[Judge] = []
+    if csd is not None:
+        judges.append(Csd(csd))
+    if lpips is not None:
+        judges.append(Lpips(lpips))
+    if aesthetic is not None and clip is not None:
+        judges.append(Aesthetic(aesthetic, clip))
+    return judges
+
+
 def _print_table(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -141,7 +205,7 @@ def _print_table(rows: list[Row]) -> None:
             f"{row.mean[k]:.3f} ±{row.interval[k]:.3f}" if k == "end_error" else f"{row.mean[k]:.3f}" for k in row.mean
         )
         table.add_row(row.name, str(row.steps), str(row.calls), f"{row.guidance:g}", *cells)
-    Console(width=200).print(table)
+    Console(width=220).print(table)
 
 
 def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int | None) -> dict[str, Any]:
@@ -152,10 +216,32 @@ def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int |
     return overrides
 
 
-def _settings(cls: type[T], config: Path | None, default: str, overrides: dict[str, Any]) -> T:
-    from stdvid.config import find_preset, from_toml
+def _settings(cls: type[T], config: Path | None, default: str, overrides: dict[str, Any], pairs: list[str] | None) -> T:
+    """Defaults < preset < KEY=VALUE < options of their own."""
+    from stdvid.config import find_preset, from_toml, merge
 
-    return from_toml(cls, find_preset(str(config or default), "distill"), overrides)
+    resolved = from_toml(cls, find_preset(str(config or default), "distill"))
+    for pair in pairs or []:
+        resolved = merge(resolved, _setting(pair))
+    return merge(resolved, overrides)
+
+
+def _setting(pair: str) -> dict[str, Any]:
+    """ "loss.strength=0.75" as a nested table; a value that is no TOML is text."""
+    import tomllib
+
+    from stdvid.errors import UsageError
+
+    key, equals, value = pair.partition("=")
+    if not equals or not all(part.isidentifier() for part in key.split(".")):
+        raise UsageError(f"--set {pair}: no setting; KEY=VALUE is one, for example loss.strength=0.75")
+    try:
+        table: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table = value
+    for part in reversed(key.split(".")):
+        table = {part: table}
+    return dict(table)
 
 
 def _train(run: Run, max_steps: int | None, minutes: float | None) -> None:

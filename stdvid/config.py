@@ -18,7 +18,6 @@ import difflib
 import math
 import os
 import re
-import tomllib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -27,12 +26,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from stdvid.errors import UsageError
+from stdvid.tables import read_table
 
 T = TypeVar("T")
 Names = Mapping[str, str]
 
 _TOML_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
-_DEFAULT_PRESET = "nano"
 
 
 @dataclass(frozen=True)
@@ -153,19 +152,13 @@ def parse_size(size: int | str) -> int | tuple[int, int]:
 def from_toml(cls: type[T], source: Path | str, overrides: Mapping[str, Any] | None = None) -> T:
     """Read `cls` from a TOML file (`Path`) or TOML text (`str`); `overrides` win over it.
 
+    A file may begin with `extends = "other.toml"`, a file beside it, and then holds only what differs.
+
     Raises:
         UsageError: no such file, not TOML, unknown key, wrong type, value out of range.
     """
     origin = f" (in {source})" if isinstance(source, Path) else ""
-    try:
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        table = tomllib.loads(text)
-    except OSError as exc:
-        raise UsageError(f"cannot read {source}: {exc.strerror}; give a readable TOML file") from exc
-    except UnicodeDecodeError as exc:
-        raise UsageError(f"{source} is not text; a preset is a TOML file in UTF-8") from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise UsageError(f"not valid TOML: {exc}{origin}; see `stdvid presets show {_DEFAULT_PRESET}`") from exc
+    table = read_table(source)
     try:
         config = build(cls, table)
     except UsageError as exc:

@@ -341,3 +341,25 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
         load_preset("nano-fst")
     with pytest.raises(UsageError, match=r"cannot read nowhere/x\.toml"):
         load_preset("nowhere/x.toml")
+
+
+def test_a_preset_extends_another_and_holds_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("[sampling]\nsteps = 3\nstrength = 0.5\n[encode.enc]\ntune = 'grain'\n")
+    (tmp_path / "more.toml").write_text("extends = 'base.toml'\n[sampling]\nsteps = 7\n[encode.enc]\npreset = 'slow'\n")
+    config = from_toml(StylizeConfig, tmp_path / "more.toml", {"sampling": {"seed": 4}})
+    assert (config.sampling.steps, config.sampling.strength, config.sampling.seed) == (7, 0.5, 4)
+    assert config.encode.enc == {"tune": "grain", "preset": "slow"}
+
+
+def test_mistakes_in_extends_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("extends = 'b.toml'\n")
+    with pytest.raises(UsageError, match=r"cannot read .*b\.toml"):
+        from_toml(StylizeConfig, tmp_path / "a.toml")
+    (tmp_path / "b.toml").write_text("extends = 'a.toml'\n")
+    with pytest.raises(UsageError, match=r"in a circle: a\.toml -> b\.toml -> a\.toml"):
+        from_toml(StylizeConfig, tmp_path / "a.toml")
+    with pytest.raises(UsageError, match="allowed: in a file"):
+        from_toml(StylizeConfig, "extends = 'a.toml'")
+    (tmp_path / "a.toml").write_text("extends = 3\n")
+    with pytest.raises(UsageError, match="extends is 3"):
+        from_toml(StylizeConfig, tmp_path / "a.toml")

@@ -16,7 +16,7 @@ import torch
 from stdvid.config import StylizeConfig, merge
 from stdvid.errors import InputError, ModelError, OutputError, OutputExistsError, UsageError
 from stdvid.media.timebase import parse_time_point
-from stdvid.models.bundle import Bundle, write_bundle
+from stdvid.models.bundle import Bundle, Trained, write_bundle
 from stdvid.models.nano import Nano
 from stdvid.stylize import Job, Progress, plan, resolve_device, run
 
@@ -30,7 +30,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Nano(**TINY)
-    return write_bundle(tmp_path_factory.mktemp("plan") / "tiny", "tiny", TINY, [(model, 0.6, 599)], "# Tiny\n")
+    return write_bundle(tmp_path_factory.mktemp("plan") / "tiny", "tiny", TINY, [Trained(model, 0.6, 599)], "# Tiny\n")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stdvid.config import preset_names
 from stdvid_cli.names import bundled_styles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +27,7 @@ def tool(path: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -118,3 +121,49 @@ def test_the_round_trip_through_the_model_keeps_frames_and_times(
     assert row["ok"] is True
     assert (row["frames_out"], row["pts_error_ticks"]) == (6, 0)
     assert row["aspect_error"] < 0.02
+
+
+def lab_rows(label: str, seeds: int, offset: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": label,
+            "label": label,
+            "seed": seed,
+            "steps": steps,
+            "calls": steps,
+            "guidance": 1.0,
+            "values": {"end_error": [offset + 0.1 * pair + 0.01 * seed for pair in range(4)]},
+        }
+        for seed in range(seeds)
+        for steps in (1, 2)
+    ]
+
+
+def test_the_laboratory_averages_seeds_and_compares_pair_by_pair() -> None:
+    lab = tool("benchmarks/lab.py")
+    rows = lab_rows("STD", 3, 0.2) + lab_rows("TCD", 2, 0.25)
+    table = lab.markdown(rows, "end_error").splitlines()
+    assert table[0] == "| end_error | guidance | 1 steps | 2 steps |"
+    # mean over pairs of .2 + .15 + .01; t(.975, 3) * .1291 / 2 = .205; standard deviation of the seeds' means .01
+    assert table[2].startswith("| STD | 1 | 0.360 ±0.205 (seeds ±0.0100) |")
+    # the seeds that both have, pair by pair: exactly .05 apart
+    assert lab.differences(rows, (1, 2), "STD", "end_error") == (
+        "| STD minus TCD | | -0.0500 ±0.0000 | -0.0500 ±0.0000 |"
+    )
+
+
+def test_every_row_of_the_laboratory_has_a_preset() -> None:
+    lab = tool("benchmarks/lab.py")
+    known = set(preset_names("distill"))
+    for table in lab.TABLES.values():
+        assert {line.preset for line in table.lines} <= known
+        assert all("=" in setting for setting in table.settings)
+
+
+@pytest.mark.bench
+def test_the_bank_saves_most_of_the_teacher(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench_bank.py", "--steps", "2", "--rounds", "1"])
+    tool("benchmarks/bench_bank.py").main()
+    assert "times as fast" in capsys.readouterr().out

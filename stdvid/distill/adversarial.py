@@ -47,15 +47,16 @@ class AdversarialTerm:
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(False)
         with self.accelerator.autocast():
-            features = self.discriminator.features(augment(fake, generator))
-        return -self.discriminator(features, condition).mean(), {"discriminator": judged}
+            logits = self.discriminator(self.discriminator.features(augment(fake, generator)), condition)
+        return -logits.mean(), {"discriminator": judged}
 
     def _discriminate(self, fake: Tensor, real: Tensor, condition: Tensor, generator: torch.Generator) -> float:
         with torch.no_grad(), self.accelerator.autocast():
             real_maps, fake_maps = (self.discriminator.features(augment(x, generator)) for x in (real, fake))
         real_maps = [m.requires_grad_() for m in real_maps]
-        logits = self.discriminator(real_maps, condition)
-        loss = discriminator_loss(logits, self.discriminator(fake_maps, condition), self.settings.adversarial_loss)
+        with self.accelerator.autocast():
+            logits, fake_logits = (self.discriminator(maps, condition) for maps in (real_maps, fake_maps))
+        loss = discriminator_loss(logits, fake_logits, self.settings.adversarial_loss)
         total = loss + self.settings.r1 * gradient_penalty(logits, real_maps)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]

@@ -9,8 +9,8 @@ trajectory depends on - x_0, condition, guidance - so no trajectory ever changes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,33 +32,54 @@ class Slot:
 
     def moved(self, x_s: Tensor, index: int) -> Slot:
         """The same trajectory at a later state."""
-        return Slot(self.x_0, x_s, self.structure, self.reference, self.target, self.guidance, index)
+        return replace(self, x_t=x_s, index=index)
+
+    def under(self, other: Slot) -> Slot:
+        """This state and index under the condition of another slot: what no trajectory of ours does (an ablation)."""
+        return replace(other, x_t=self.x_t, index=self.index)
+
+    def to(self, device: torch.device) -> Slot:
+        """The slot with all its tensors on `device`."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
 
 TENSORS = tuple(f.name for f in fields(Slot) if f.name not in ("guidance", "index"))
 
+Refresh = Literal["finish", "drop"]
 
-def stack(slots: Sequence[Slot], name: str) -> Tensor:
-    """One tensor field of several slots as a batch."""
-    return torch.stack([getattr(slot, name) for slot in slots])
+
+def stack(slots: Sequence[Slot], name: str, device: torch.device | str = "cpu") -> Tensor:
+    """One tensor field of several slots as a batch on `device`."""
+    return torch.stack([getattr(slot, name).to(device) for slot in slots])
 
 
 class TrajectoryBank:
-    """At most `capacity` slots in memory."""
+    """At most `capacity` slots: the first `resident` of them on `device`, the others in CPU memory."""
 
-    def __init__(self, capacity: int, probability: float) -> None:
-        """`probability`: of drawing a stored slot rather than starting a fresh trajectory, when both can be had."""
-        self.capacity, self.probability = capacity, probability
+    def __init__(
+        self,
+        capacity: int,
+        probability: float,
+        *,
+        refresh: Refresh = "finish",
+        resident: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`probability`: of drawing a stored slot rather than starting a fresh trajectory, when both can be had.
+
+        `refresh` "finish": a fresh trajectory is started only if there will be room to put it back, so each is walked
+        to its end and all times are met equally often. "drop": fresh ones are started whatever the room, and those that
+        find none are dropped after their first step, as the paper's released code does.
+        """
+        self.capacity, self.probability, self.refresh = capacity, probability, refresh
+        self.resident, self.device = resident, torch.device(device)
         self.slots: list[Slot] = []
 
     def draw(self, n: int, rng: np.random.Generator, fresh: Callable[[], Slot]) -> list[Slot]:
-        """Take `n` slots out: stored ones, uniformly, or fresh ones at x_eta.
-
-        A fresh trajectory is started only if there will be room to put it back, so none is ever dropped.
-        """
+        """Take `n` slots out: stored ones, uniformly, or fresh ones at x_eta."""
         drawn: list[Slot] = []
         for _ in range(n):
-            full = len(self.slots) + len(drawn) >= self.capacity
+            full = self.refresh == "finish" and len(self.slots) + len(drawn) >= self.capacity
             if self.slots and (full or rng.random() < self.probability):
                 drawn.append(self.slots.pop(int(rng.integers(len(self.slots)))))
             else:
@@ -66,8 +87,17 @@ class TrajectoryBank:
         return drawn
 
     def put(self, slots: Sequence[Slot]) -> None:
-        """Put slots back; those that reached the clean image (index 0) are finished and freed."""
-        self.slots += [slot for slot in slots if slot.index > 0]
+        """Put slots back; those that reached the clean image (index 0) are finished and freed.
+
+        With `refresh` "finish" all find room, if no more are put than were drawn, and the first batch fits.
+        """
+        kept = [slot for slot in slots if slot.index > 0]
+        if self.refresh == "drop":
+            kept = kept[: max(0, self.capacity - len(self.slots))]
+        room = self.resident - sum(slot.x_t.device == self.device for slot in self.slots)
+        for slot in kept:
+            self.slots.append(slot.to(self.device if room > 0 else torch.device("cpu")))
+            room -= 1
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and facts for a checkpoint."""

@@ -25,7 +25,8 @@ from stdvid.distill.student import StudentTask
 from stdvid.distill.teacher import TeacherTask
 from stdvid.distill.trainer import Run
 from stdvid.errors import InputError, ModelError, UsageError
-from stdvid.models.bundle import Bundle, read_bundle, write_bundle
+from stdvid.models.bundle import Bundle, Trained, read_bundle, write_bundle
+from stdvid.models.lora import adapt, apply_lora, split_lora
 from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
 from stdvid.models.precision import fast_dtype
 from stdvid.models.style_encoder import STYLE_CROP_PX
@@ -83,52 +84,60 @@ def held_out(folders: Sequence[Path], **options: Any) -> Pool:
         return load_pool(folders, **options)
 
 
-def load_run(folder: Path) -> tuple[Nano, dict[str, Any]]:
+def load_run(folder: Path) -> tuple[Trained, dict[str, Any]]:
     """The averaged network of a run directory, and the facts of its checkpoint: step, seconds, and the task's own."""
     tensors, meta = load_checkpoint(folder / CHECKPOINT)
     facts = {"step": meta["step"], "seconds": meta["seconds"], **meta["task"]}
     model = Nano(**facts["architecture"])
+    weights, lora = split_lora(under("ema", tensors))
     try:
-        model.load_state_dict(under("ema", tensors))
+        model.load_state_dict(weights)
     except RuntimeError as exc:
         raise ModelError(f"'{folder}' does not match its own architecture; train it again") from exc
-    return model, facts
+    return Trained(model, facts["strength"], facts["start"], lora), facts
 
 
 def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
-    """The network of a run directory, or of a bundle (name or folder) the one nearest to `strength`; its architecture.
+    """The network of a run directory, or of a bundle (name or folder) the one nearest to `strength`; and its facts, of
+    which "architecture" is always known.
 
     Raises ModelError for a damaged one, UsageError if there is no such thing.
     """
     if (Path(source) / CHECKPOINT).exists():
-        model, facts = load_run(Path(source))
-        return model, facts["architecture"]
+        trained, facts = load_run(Path(source))
+        apply_lora(trained.model, trained.lora)
+        return trained.model, facts
     bundle = read_bundle(source)
     stylizer = bundle.load(bundle.network_for(strength)[0], torch.device("cpu"))
-    return stylizer.model.requires_grad_(True), bundle.architecture
+    return stylizer.model.requires_grad_(True), {"architecture": bundle.architecture}
 
 
 def load_entrant(source: str, strength: float) -> Entrant:
     """A run directory or bundle as an entrant of an evaluation, with the sampler of its method; its folder names it."""
-    method: MethodName = "std"
-    if (Path(source) / CHECKPOINT).exists():
-        model, facts = load_run(Path(source))
-        method = facts.get("method", method)
-    else:
-        model, _ = load_network(source, strength)
+    model, facts = load_network(source, strength)
+    method: MethodName = facts.get("method", "std")
     return Entrant(Path(source).name, Stylizer(model.eval(), cosine()), METHODS[method].gamma)
 
 
 def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
-    """A teacher run, new or resumed from `folder`."""
+    """A teacher run, new or resumed from `folder`; it starts from nothing, or from the network `start`."""
+    if settings.start and settings.architecture:
+        raise UsageError(
+            "start and architecture are both given; a network brings its own architecture; give one of them"
+        )
     prepare_folder(folder, settings)
-    architecture = {**DEFAULT_ARCHITECTURE, **settings.architecture}
     accelerator = accelerator_for(device, settings.optim)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.optim.seed)
-        model = Nano(**architecture).to(accelerator.device)
+    if settings.start:
+        model, facts = load_network(settings.start, settings.loss.max_time / 1000)
+        architecture = facts["architecture"]
+    else:
+        architecture = {**DEFAULT_ARCHITECTURE, **settings.architecture}
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.optim.seed)
+            model = Nano(**architecture)
+    model = model.to(accelerator.device)
     styles, photos, sheet = load_pools(settings.data)
-    if not (folder / CHECKPOINT).exists():
+    if not (folder / CHECKPOINT).exists() and not model.style.hears_texture:
         rng = np.random.default_rng(settings.optim.seed)
         count = min(TEXTURE_CROPS, 8 * len(styles.images))
         crops = [random_crop(styles.draw(rng), STYLE_CROP_PX, rng) for _ in range(count)]
@@ -147,14 +156,18 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
         )
     prepare_folder(folder, settings)
     accelerator = accelerator_for(device, settings.optim)
-    teacher, architecture = load_network(settings.teacher, settings.loss.strength)
+    teacher, facts = load_network(settings.teacher, settings.loss.strength)
     model = load_network(settings.start, settings.loss.strength)[0] if settings.start else copy.deepcopy(teacher)
+    if settings.lora_rank > 0:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.optim.seed)
+            adapt(model, settings.lora_rank)
     styles, photos, sheet = load_pools(settings.data)
     schedule = cosine()
     task = StudentTask(
         model.to(accelerator.device),
         teacher.to(accelerator.device).eval().requires_grad_(False),
-        architecture,
+        facts["architecture"],
         schedule,
         SlotSource(photos, styles, schedule, settings.loss),
         sheet,
@@ -173,5 +186,4 @@ def export_bundle(runs: Sequence[Path], folder: Path, name: str, card: str) -> B
     architectures = [facts["architecture"] for _, facts in loaded]
     if any(a != architectures[0] for a in architectures):
         raise ModelError(f"the runs {', '.join(map(str, runs))} differ in architecture; a bundle has one; export apart")
-    networks = [(model, facts["strength"], facts["start"]) for model, facts in loaded]
-    return write_bundle(folder, name, architectures[0], networks, card)
+    return write_bundle(folder, name, architectures[0], [trained for trained, _ in loaded], card)

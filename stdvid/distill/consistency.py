@@ -28,9 +28,31 @@ from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import SlotSource
 from stdvid.models.nano import Nano
 from stdvid.models.style_encoder import StyleCode
+from stdvid.models.texture import texture_statistics
 
 X0_LIMIT = 1.1
 """Clean predictions are clamped here before the solver, in training as in sampling."""
+
+
+@dataclass(frozen=True)
+class States:
+    """Slots as a batch: `x_t` [N, 48, h, w] at grid `index` [N], `structure` [N, 16, h, w], `reference` [N, 3, S, S]
+    with its texture `description`, guidance `scale` [N, 1, 1, 1]."""
+
+    x_t: Tensor
+    index: Tensor
+    structure: Tensor
+    reference: Tensor
+    description: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, slots: list[Slot], device: torch.device) -> States:
+        """Gather slots on a device."""
+        x_t, structure, reference = (stack(slots, name, device) for name in ("x_t", "structure", "reference"))
+        index = torch.tensor([slot.index for slot in slots], device=device)
+        scale = torch.tensor([slot.guidance for slot in slots], device=device).view(-1, 1, 1, 1)
+        return cls(x_t, index, structure, reference, texture_statistics(reference), scale)
 
 
 @dataclass(frozen=True)
@@ -54,71 +76,103 @@ class ConsistencyLoss:
     """See the module; holds the teacher, the target network and the bank."""
 
     def __init__(
-        self, model: Nano, teacher: Nano, schedule: Schedule, source: SlotSource, loss: StudentLoss, device: Accelerator
+        self,
+        model: Nano,
+        teacher: Nano,
+        schedule: Schedule,
+        source: SlotSource,
+        loss: StudentLoss,
+        accelerator: Accelerator,
     ) -> None:
-        self.teacher, self.schedule, self.source, self.settings, self.accelerator = (
-            teacher,
-            schedule,
-            source,
-            loss,
-            device,
-        )
+        self.teacher, self.schedule, self.source = teacher, schedule, source
+        self.settings, self.accelerator = loss, accelerator
         self.method = METHODS[loss.method]
         self.target = copy.deepcopy(model).eval().requires_grad_(False)
         self.start = start_index(loss.strength)
-        self.bank = TrajectoryBank(loss.bank_slots, loss.bank_probability)
+        self.bank = TrajectoryBank(
+            loss.bank_slots,
+            loss.bank_probability,
+            refresh=loss.bank_refresh,
+            resident=loss.bank_resident,
+            device=accelerator.device,
+        )
 
     def __call__(self, model: Nano, rng: np.random.Generator, batch: int, crop_px: int) -> Jump:
         """Jumps of `model` from `batch` states; a trajectory of the bank moves one teacher step on."""
         slots = self._draw(rng, batch, crop_px)
-        device = self.accelerator.device
-        x_t, structure, reference = (stack(slots, name).to(device) for name in ("x_t", "structure", "reference"))
-        index = torch.tensor([slot.index for slot in slots], device=device)
+        states = States.of(slots, self.accelerator.device)
         aims = [self.method.aim(rng, slot.index, self.start, self.settings) for slot in slots]
-        aim = torch.tensor(aims, device=device)
-        t, previous, s = (torch.as_tensor(grid_time(i)) for i in (index, index - 1, aim))
-        scale = torch.tensor([slot.guidance for slot in slots], device=device).view(-1, 1, 1, 1)
+        aim = torch.tensor(aims, device=states.index.device)
+        t, previous, s = (torch.as_tensor(grid_time(i)) for i in (states.index, states.index - 1, aim))
         with torch.no_grad():
-            x_previous = jump(self.schedule, x_t, self._guided(x_t, t, structure, reference, scale), t, previous)
-            code = self._code(self.target, reference)
-            clean = self._x0(self.target, x_previous, previous.clamp(min=0), structure, code)
-            at_target = (aim == index - 1).view(-1, 1, 1, 1)
+            x_previous = self._teacher_step(states)
+            clean = self._x0(self.target, x_previous, previous.clamp(min=0), states, self._code(self.target, states))
+            at_target = (aim == states.index - 1).view(-1, 1, 1, 1)
             # where s = t-k the jump would divide by its own sigma (0 at the clean image): take the state itself
-            safe = torch.where(aim == index - 1, t, previous)
+            safe = torch.where(aim == states.index - 1, t, previous)
             jumped = jump(self.schedule, x_previous, clean.clamp(-X0_LIMIT, X0_LIMIT), safe, s)
             target = torch.where(at_target, x_previous, jumped)
-        code = self._code(model, reference)
+        code = self._code(model, states)
         if self.method.drop_style:
-            keep = torch.from_numpy(rng.random(batch) >= self.method.drop_style).to(device)
+            keep = torch.from_numpy(rng.random(batch) >= self.method.drop_style).to(s.device)
             code = code.select(keep, model.style.null(code))
-        student_clean = self._x0(model, x_t, t, structure, code)
-        prediction = jump(self.schedule, x_t, student_clean, t, s)
-        if self.method.single_trajectory:
-            self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous.cpu(), strict=True)])
+        student_clean = self._x0(model, states.x_t, t, states, code)
+        prediction = jump(self.schedule, states.x_t, student_clean, t, s)
+        if self.method.single_trajectory and self.settings.states == "bank":
+            self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous, strict=True)])
         return Jump(slots, s, student_clean, prediction, target, code.vector)
 
     def _draw(self, rng: np.random.Generator, batch: int, crop_px: int) -> list[Slot]:
-        if self.method.single_trajectory:
-            return self.bank.draw(batch, rng, lambda: self.source.draw(rng, crop_px, self.start))
-        return [self.source.draw(rng, crop_px, int(rng.integers(1, self.start + 1))) for _ in range(batch)]
+        """States to train on: of single trajectories from the bank or walked there now, or data noised at any time."""
+        anywhere = not self.method.single_trajectory or self.settings.begin == "anywhere"
 
-    def _code(self, network: Nano, reference: Tensor) -> StyleCode:
-        with self.accelerator.autocast():
-            code: StyleCode = network.style(reference.contiguous(memory_format=torch.channels_last))
-        return code
+        def fresh() -> Slot:
+            index = int(rng.integers(1, self.start + 1)) if anywhere else self.start
+            return self.source.draw(rng, crop_px, index)
 
-    def _x0(self, network: Nano, x_t: Tensor, t: Tensor, structure: Tensor, code: StyleCode) -> Tensor:
-        with self.accelerator.autocast():
-            clean: Tensor = network(x_t, t, structure, code)
-        return clean
+        if not self.method.single_trajectory:
+            return [fresh() for _ in range(batch)]
+        if self.settings.states == "rollout":
+            return self._scattered([fresh() for _ in range(batch)], rng)
+        if self.settings.bank_stagger and not self.bank.slots:
+            for first in range(0, self.settings.bank_slots, batch):
+                count = min(batch, self.settings.bank_slots - first)
+                self.bank.put(self._scattered([fresh() for _ in range(count)], rng))
+        drawn = self.bank.draw(batch, rng, fresh)
+        return drawn if self.settings.bank_condition else [slot.under(fresh()) for slot in drawn]
 
-    def _guided(self, x_t: Tensor, t: Tensor, structure: Tensor, reference: Tensor, scale: Tensor) -> Tensor:
-        code = self._code(self.teacher, reference)
+    def _scattered(self, slots: list[Slot], rng: np.random.Generator) -> list[Slot]:
+        """Trajectories walked down by the teacher, each to a uniformly drawn place."""
+        places = [int(rng.integers(1, slot.index + 1)) for slot in slots]
+        slots = list(slots)
+        while moving := [k for k, place in enumerate(places) if slots[k].index > place]:
+            moved = self._teacher_step(States.of([slots[k] for k in moving], self.accelerator.device))
+            for k, x in zip(moving, moved, strict=True):
+                slots[k] = slots[k].moved(x, slots[k].index - 1)
+        return slots
+
+    @torch.no_grad()
+    def _teacher_step(self, states: States) -> Tensor:
+        """x_{t-k} = J_phi(x_t, t -> t-k) of each state under its condition and guidance, [N, 48, h, w]."""
+        code = self._code(self.teacher, states)
 
         def under(used: StyleCode) -> Any:
-            return lambda x, time: self._x0(self.teacher, x, time, structure, used).clamp(-X0_LIMIT, X0_LIMIT)
+            return lambda x, time: self._x0(self.teacher, x, time, states, used).clamp(-X0_LIMIT, X0_LIMIT)
 
-        return Guided(under(code), under(self.teacher.style.null(code)), scale)(x_t, t)
+        guided = Guided(under(code), under(self.teacher.style.null(code)), states.scale)
+        t, s = torch.as_tensor(grid_time(states.index)), torch.as_tensor(grid_time(states.index - 1))
+        return jump(self.schedule, states.x_t, guided(states.x_t, t), t, s)
+
+    def _code(self, network: Nano, states: States) -> StyleCode:
+        with self.accelerator.autocast():
+            crops = states.reference.contiguous(memory_format=torch.channels_last)
+            code: StyleCode = network.style(crops, states.description)
+        return code
+
+    def _x0(self, network: Nano, x_t: Tensor, t: Tensor, states: States, code: StyleCode) -> Tensor:
+        with self.accelerator.autocast():
+            clean: Tensor = network(x_t, t, states.structure, code)
+        return clean
 
     @torch.no_grad()
     def after_step(self, model: Nano) -> None:

@@ -1,4 +1,4 @@
-"""A projected discriminator: small trained heads on the maps of a frozen feature network.
+"""A projected discriminator: small trained heads on the maps of a frozen feature network, EfficientNet-lite or DINOv2.
 
 Heads and their conditioning follow StyleGAN-T (arXiv 2301.09515, section 3.2) for convolutional maps: spectral norm,
 local batch norm, and the product of the features with a projection of the condition, here the style vector.
@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from stdvid.metrics.features import FeatureName, LiteFeatures
+from stdvid.metrics.dino import DinoFeatures
+from stdvid.metrics.features import BLOCKS, LiteFeatures
 
-WIDTH = 64
+WIDTH = 32
 CONDITION_WIDTH = 32
 VIRTUAL_BATCH = 8
 SHIFT_SHARE, CUTOUT_SHARE = 0.125, 0.4
@@ -58,15 +59,19 @@ class Head(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """One head for each map of a frozen EfficientNet-lite; only the heads are trained and kept."""
+    """One head for each map of a frozen network; only the heads are trained and kept."""
 
-    def __init__(self, condition_dim: int, name: FeatureName = "lite1") -> None:
+    def __init__(self, condition_dim: int, network: str = "lite1") -> None:
+        """`network`: lite0, lite1 or lite2, else a folder or hub id of a DINOv2 model.
+
+        Raises UsageError or ModelError if it cannot be had.
+        """
         super().__init__()
-        network = LiteFeatures(name)
+        frozen = LiteFeatures(network) if network in BLOCKS else DinoFeatures(network)
         with torch.no_grad():
-            widths = [m.shape[1] for m in network(torch.zeros(1, 3, 64, 64))]
+            widths = [m.shape[1] for m in frozen(torch.zeros(1, 3, 64, 64))]
         self.heads = nn.ModuleList(Head(width, condition_dim) for width in widths)
-        self._frozen = [network]  # in a list: no part of parameters and state
+        self._frozen = [frozen]  # in a list: no part of parameters and state
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of `images`, float [N, 3, H, W]."""
@@ -77,7 +82,7 @@ class Discriminator(nn.Module):
 
     def forward(self, features: list[Tensor], condition: Tensor) -> Tensor:
         """Logits of all heads and positions, [N, L]."""
-        return torch.cat([head(m, condition) for head, m in zip(self.heads, features, strict=True)], 1)
+        return torch.cat([head(m, condition).float() for head, m in zip(self.heads, features, strict=True)], 1)
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 from torch import Tensor
 
-from stdvid.diffusion.sampler import sample
+from stdvid.diffusion.sampler import SampleStep, sample
 from stdvid.diffusion.schedule import grid_time, sampling_times, start_index
 from stdvid.diffusion.solver import jump
 from stdvid.distill.data import Pool, step_rng
 from stdvid.distill.sheets import fit
-from stdvid.metrics.content import edge_correlation, sharpness_ratio
+from stdvid.metrics.content import edge_correlation, sharpness_ratio, structure_similarity
+from stdvid.metrics.external import Judge
 from stdvid.metrics.features import FeatureName, LiteFeatures
 from stdvid.metrics.style import gram_distance, sliced_wasserstein
 from stdvid.models.nano import decode
@@ -53,36 +55,38 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Figures of one entrant, number of steps and guidance on one pair.
+class Row:
+    """One line of the table. `values`: each figure on each pair, in the order of the pairs.
 
     `end_error`: relative L2 of the final latents to the teacher's; `path_error`: mean of it over the states visited.
     `gram_*`, `swd_*`, `texture`: style moved, 1 - d(output, reference) / d(content, reference), for each distance.
-    `structure`: correlation of edges with the content; `sharpness`: Laplacian variance over the content's.
+    `structure`, `ssim`: correlation of edges and similarity of edge maps with the content; `sharpness`: Laplacian
+    variance over the content's. Then those of external judges, under their names.
     """
-
-    end_error: float
-    path_error: float
-    gram_lite0: float
-    gram_lite1: float
-    swd_lite0: float
-    swd_lite1: float
-    texture: float
-    structure: float
-    sharpness: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: means over the pairs and half-widths of their 95 % confidence intervals."""
 
     name: str
     steps: int
     guidance: float
     calls: int
-    mean: dict[str, float]
-    interval: dict[str, float]
+    values: dict[str, list[float]]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Each figure's mean over the pairs."""
+        return {key: float(np.mean(v)) for key, v in self.values.items()}
+
+    @property
+    def interval(self) -> dict[str, float]:
+        """Half-width of the 95 % confidence interval of each mean; NaN for a single pair."""
+        return {key: half_width(v) for key, v in self.values.items()}
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half-width of the 95 % confidence interval of a mean, by Student's t; NaN for a single value."""
+    if len(values) < 2:
+        return math.nan
+    quantile = float(student_t.ppf(0.975, len(values) - 1))
+    return quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 def draw_pairs(photos: Pool, styles: Pool, count: int, size_px: int) -> list[Pair]:
@@ -115,12 +119,20 @@ class Trajectory:
 class Evaluation:
     """Holds the pairs, the judges and the teacher's trajectories; judges entrants one by one."""
 
-    def __init__(self, teacher: Stylizer, pairs: Sequence[Pair], strength: float, guidance: float) -> None:
-        self.teacher, self.pairs, self.guidance = teacher, pairs, guidance
+    def __init__(
+        self,
+        teacher: Stylizer,
+        pairs: Sequence[Pair],
+        strength: float,
+        guidance: float,
+        external: Sequence[Judge] = (),
+    ) -> None:
+        self.teacher, self.pairs, self.guidance, self.external = teacher, pairs, guidance, external
         self.start = start_index(strength)
         self.judges = {name: LiteFeatures(name) for name in JUDGES}
         self.ways = [self._way(pair, number) for number, pair in enumerate(pairs)]
-        self.before = [self._distances(pair.content, pair) for pair in pairs]
+        self.wanted = [self._maps(pair.reference) for pair in pairs]
+        self.before = [self._distances(pair.content, wanted) for pair, wanted in zip(pairs, self.wanted, strict=True)]
 
     def _condition(self, stylizer: Stylizer, pair: Pair) -> Condition:
         style = stylizer.read_style([pair.reference])
@@ -135,72 +147,83 @@ class Evaluation:
 
     def judge(self, entrant: Entrant, steps: int, guidance: float = 1.0) -> Row:
         """One row: `entrant` in `steps` steps over all pairs."""
-        rows = [asdict(self._figures(entrant, k, steps, guidance)) for k in range(len(self.pairs))]
-        values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-        interval = {
-            key: 1.96 * float(v.std(ddof=1)) / math.sqrt(len(v)) if len(v) > 1 else math.nan
-            for key, v in values.items()
-        }
-        mean = {key: float(v.mean()) for key, v in values.items()}
-        return Row(entrant.name, steps, guidance, steps * (1 if guidance == 1 else 2), mean, interval)
-
-    def teacher_row(self) -> Row:
-        """The teacher on its own grid: no trajectory error by definition."""
-        return self.judge(Entrant("teacher", self.teacher), self.start, self.guidance)
+        figures = [self._figures(entrant, k, steps, guidance) for k in range(len(self.pairs))]
+        values = {key: [f[key] for f in figures] for key in figures[0]}
+        return Row(entrant.name, steps, guidance, steps * (1 if guidance == 1 else 2), values)
 
     @torch.no_grad()
-    def _figures(self, entrant: Entrant, number: int, steps: int, guidance: float) -> Figures:
-        pair, way, stylizer = self.pairs[number], self.ways[number], entrant.stylizer
-        condition = self._condition(stylizer, pair)
-        times = sampling_times(int(grid_time(self.start)), steps)
+    def states(self, entrant: Entrant, number: int, steps: int, guidance: float = 1.0) -> list[SampleStep]:
+        """The states that `entrant` visits on pair `number`, from the same x_eta as the teacher."""
+        way, stylizer = self.ways[number], entrant.stylizer
+        condition = self._condition(stylizer, self.pairs[number])
         generator = torch.Generator().manual_seed(1000 + number)
-        began = time.perf_counter()
-        states = list(
-            sample(
-                stylizer.denoiser(condition, guidance),
-                way.states[0],
-                times,
-                stylizer.schedule,
-                gamma=entrant.gamma,
-                noise=lambda _: torch.randn(way.states[0].shape, generator=generator),
-            )
+        steps_taken = sample(
+            stylizer.denoiser(condition, guidance),
+            way.states[0],
+            sampling_times(int(grid_time(self.start)), steps),
+            stylizer.schedule,
+            gamma=entrant.gamma,
+            noise=lambda _: torch.randn(way.states[0].shape, generator=generator),
         )
+        return list(steps_taken)
+
+    def picture(self, states: Sequence[SampleStep], number: int) -> Image:
+        """The last of `states` of pair `number` as a picture."""
+        height, width = self.pairs[number].content.shape[:2]
+        pixels: Image = np.rint(to_frames(unpad(decode(states[-1].x), height, width))[0]).astype(np.uint8)
+        return pixels
+
+    @torch.no_grad()
+    def _figures(self, entrant: Entrant, number: int, steps: int, guidance: float) -> dict[str, float]:
+        pair, way = self.pairs[number], self.ways[number]
+        began = time.perf_counter()
+        states = self.states(entrant, number, steps, guidance)
         seconds = time.perf_counter() - began
         errors = [_relative(state.x, way.at(state.s)) for state in states]
-        height, width = pair.content.shape[:2]
-        output = to_frames(unpad(decode(states[-1].x), height, width))[0].round().astype(np.uint8)
-        after = self._distances(output, pair)
-        moved = {name: 1 - after[name] / before for name, before in self.before[number].items()}
-        return Figures(
-            end_error=errors[-1],
-            path_error=float(np.mean(errors)),
-            **moved,
-            structure=edge_correlation(output, pair.content),
-            sharpness=sharpness_ratio(output, pair.content),
-            seconds=seconds,
-        )
+        output = self.picture(states, number)
+        after = self._distances(output, self.wanted[number])
+        images = [to_tensor(image[None]) for image in (output, pair.content, pair.reference)]
+        return {
+            "end_error": errors[-1],
+            "path_error": float(np.mean(errors)),
+            **{name: 1 - after[name] / before for name, before in self.before[number].items()},
+            "structure": edge_correlation(output, pair.content),
+            "ssim": structure_similarity(output, pair.content),
+            "sharpness": sharpness_ratio(output, pair.content),
+            **{judge.name: judge(*images) for judge in self.external},
+            "seconds": seconds,
+        }
 
     @torch.no_grad()
-    def _distances(self, image: Image, pair: Pair) -> dict[str, float]:
-        """Every style distance of `image` to the reference of `pair`."""
-        ours, theirs = (to_tensor(x[None]) for x in (image, pair.reference))
+    def _maps(self, image: Image) -> dict[str, list[Tensor]]:
+        """What the style distances compare: feature maps of each judge, and texture statistics."""
+        pixels = to_tensor(image[None])
+        return {name: judge(pixels) for name, judge in self.judges.items()} | {"texture": [texture_statistics(pixels)]}
+
+    def _distances(self, image: Image, wanted: dict[str, list[Tensor]]) -> dict[str, float]:
+        """Every style distance of `image` to the reference with the maps `wanted`."""
+        maps = self._maps(image)
         found: dict[str, float] = {}
-        for name, judge in self.judges.items():
-            maps = judge(ours), judge(theirs)
-            found |= {f"gram_{name}": float(gram_distance(*maps)), f"swd_{name}": float(sliced_wasserstein(*maps))}
-        found["texture"] = float((texture_statistics(ours) - texture_statistics(theirs)).abs().mean())
-        return found
+        for name in self.judges:
+            pair = maps[name], wanted[name]
+            found |= {f"gram_{name}": float(gram_distance(*pair)), f"swd_{name}": float(sliced_wasserstein(*pair))}
+        return found | {"texture": float((maps["texture"][0] - wanted["texture"][0]).abs().mean())}
 
 
 def evaluate(
     evaluation: Evaluation, entrants: Sequence[Entrant], steps: Sequence[int], guidances: Sequence[float]
 ) -> Iterator[Row]:
-    """The teacher's row, then one for each entrant, number of steps and guidance."""
-    yield evaluation.teacher_row()
+    """Rows of the teacher - on its whole grid, where it has no error by definition, and in few steps, guided as its
+    trajectory and not - then one for each entrant, guidance and number of steps."""
+    teacher, guidance = evaluation.teacher, evaluation.guidance
+    yield evaluation.judge(Entrant("teacher, whole", teacher), evaluation.start, guidance)
+    for scale in dict.fromkeys((guidance, 1.0)):
+        for count in steps:
+            yield evaluation.judge(Entrant("teacher", teacher), count, scale)
     for entrant in entrants:
-        for guidance in guidances:
+        for scale in guidances:
             for count in steps:
-                yield evaluation.judge(entrant, count, guidance)
+                yield evaluation.judge(entrant, count, scale)
 
 
 def _relative(x: Tensor, reference: Tensor) -> float:

@@ -54,6 +54,7 @@ class TeacherLoss:
 class TeacherSettings:
     """`stdvid distill teacher`."""
 
+    start: str = ""
     data: DataSettings = field(default_factory=DataSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     loss: TeacherLoss = field(default_factory=TeacherLoss)
@@ -68,8 +69,14 @@ class StudentLoss:
     strength: float = 0.6
     window_rate: float = 0.5
     phases: int = 4
+    states: Literal["bank", "rollout"] = "bank"
+    begin: Literal["eta", "anywhere"] = "eta"
     bank_slots: int = 64
+    bank_resident: int = 0
     bank_probability: float = 0.8
+    bank_refresh: Literal["finish", "drop"] = "finish"
+    bank_condition: bool = True
+    bank_stagger: bool = True
     guidance_min: float = 1.5
     guidance_max: float = 2.5
     target_decay: float = 0.95
@@ -77,7 +84,7 @@ class StudentLoss:
     adversarial: float = 0.0
     adversarial_mode: Literal["x0", "xs-xs", "xs-x0", "xs-xr", "xs-xR"] = "xs-xr"
     adversarial_loss: Literal["hinge", "wgan"] = "hinge"
-    discriminator_network: Literal["lite0", "lite1", "lite2"] = "lite1"
+    discriminator_network: str = "lite1"
     discriminator_lr: float = 5e-4
     r1: float = 1e-5
     style: float = 0.0
@@ -85,6 +92,7 @@ class StudentLoss:
     style_crop_px: int = 160
     stroke_share: float = 0.5
     contrastive: float = 0.02
+    texture: float = 0.0
     style_networks: tuple[Literal["lite0", "lite1", "lite2"], ...] = ("lite1",)
     structure: float = 0.5
     low_frequency: float = 2.0
@@ -97,6 +105,7 @@ class StudentSettings:
 
     teacher: str = ""
     start: str = ""
+    lora_rank: int = 0
     data: DataSettings = field(default_factory=DataSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     loss: StudentLoss = field(default_factory=StudentLoss)

@@ -24,6 +24,7 @@ from stdvid.distill.losses import (
     low_frequency_loss,
     stroke_picture,
     structure_loss,
+    texture_loss,
 )
 from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import SlotSource
@@ -52,7 +53,7 @@ class StyleTerms:
             settings.style_batch, rng, lambda: self.source.draw(rng, settings.style_crop_px, self.start)
         )
         x_0, x_t, structure, reference = (
-            stack(slots, name).to(device) for name in ("x_0", "x_t", "structure", "reference")
+            stack(slots, name, device) for name in ("x_0", "x_t", "structure", "reference")
         )
         index = torch.tensor([slot.index for slot in slots], device=device)
         strides = rng.integers(math.ceil(self.start / 8), math.ceil(self.start / 2), endpoint=True, size=len(slots))
@@ -62,19 +63,22 @@ class StyleTerms:
             code = model.style(reference.contiguous(memory_format=torch.channels_last))
             clean = model(x_t, t, structure, code)
         with torch.no_grad():
-            x_s = jump(self.schedule, x_t, clean.clamp(-X0_LIMIT, X0_LIMIT), t, s).cpu()
+            x_s = jump(self.schedule, x_t, clean.clamp(-X0_LIMIT, X0_LIMIT), t, s)
         self.bank.put([slot.moved(x, int(i)) for slot, x, i in zip(slots, x_s, after, strict=True)])
         images, content = decode(clean), decode(x_0)
         side = min(slot.target.shape[-1] for slot in slots)
         targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
         distances = self._distances(images, targets, rng)
-        return {
+        terms = {
             "style": (settings.style, distances.diagonal().mean()),
             "contrastive": (settings.contrastive, contrastive_loss(distances)),
             "structure": (settings.structure, structure_loss(images, content)),
             "low_frequency": (settings.low_frequency, low_frequency_loss(images, content)),
             "grain": (settings.grain, grain_loss(images, content, targets)),
         }
+        if settings.texture > 0:
+            terms["texture"] = (settings.texture, texture_loss(images, targets, model.style.texture_std))
+        return terms
 
     def _distances(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
         """Gram distances of each picture to each reference of the batch, [N, N]."""

@@ -90,7 +90,10 @@ class Run:
         self.folder, self.task, self.optim, self.accelerator = folder, task, optim, accelerator
         self.step, self.seconds = 0, 0.0
         self.optimizer = torch.optim.AdamW(
-            task.model.parameters(), lr=optim.lr, betas=(0.9, 0.99), weight_decay=optim.weight_decay
+            (p for p in task.model.parameters() if p.requires_grad),
+            lr=optim.lr,
+            betas=(0.9, 0.99),
+            weight_decay=optim.weight_decay,
         )
         self.ema = AveragedModel(task.model, multi_avg_fn=ema_update(optim.ema_decay))
         self.optimizer = accelerator.prepare(self.optimizer)

@@ -29,6 +29,18 @@ def edge_correlation(image: Image, source: Image) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
+def structure_similarity(image: Image, source: Image) -> float:
+    """SSIM (Wang et al., "Image quality assessment", 2004) of the edge strengths of two pictures, uint8 [H, W, 3].
+
+    1 is the source's structure, whatever its colours. The edges are divided by their own standard deviation first.
+    """
+    from skimage.metrics import structural_similarity  # of the evaluation's packages: not needed to stylize
+
+    a, b = (edges / max(float(edges.std()), 1e-6) for edges in (_edges(image), _edges(source)))
+    span = float(max(a.max(), b.max(), 1e-6))
+    return float(structural_similarity(a, b, data_range=span))  # type: ignore[no-untyped-call]
+
+
 def laplacian_variance(image: Image) -> float:
     """Variance of the Laplacian of luminance, the usual measure of sharpness; uint8 [H, W, 3]."""
     return float(cv2.Laplacian(_luma(image), cv2.CV_32F).var())

@@ -1,7 +1,7 @@
 """A bundle: a folder that holds a model ready for inference. Weights are safetensors; nothing is ever unpickled.
 
 manifest.json     architecture, schedule, networks with their strength and SHA-256, licence
-*.safetensors     one file a network, fp16
+*.safetensors     one file a network, fp16: all of its weights, or the low-rank changes to those of another file
 MODEL_CARD.md
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from stdvid.diffusion.schedule import SCHEDULES, Schedule, grid_time, start_index
 from stdvid.errors import ModelError, UsageError
+from stdvid.models.lora import apply_lora
 from stdvid.models.nano import Nano
 from stdvid.models.stylizer import Stylizer
 
@@ -32,12 +34,25 @@ CARD = "MODEL_CARD.md"
 @dataclass(frozen=True)
 class NetworkEntry:
     """One weight file. `strength` is the eta that a student was distilled for and `start` its first time, a property
-    of the weights; for a teacher `strength` is None (any will do) and `start` the last time that it was trained on."""
+    of the weights; for a teacher `strength` is None (any will do) and `start` the last time that it was trained on.
+    With a `base` the file holds changes (LoRA) to the weights in that file."""
 
     file: str
     sha256: str
     strength: float | None
     start: int
+    base: str | None = None
+    base_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network to be put in a bundle; `lora` are changes to `model`, as `split_lora` names them, or empty."""
+
+    model: Nano
+    strength: float | None
+    start: int
+    lora: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,17 +91,24 @@ class Bundle:
     def verify(self) -> None:
         """Raise ModelError unless every weight file is there and has the hash that the manifest says."""
         for entry in self.networks:
-            _verified(self.folder / entry.file, entry.sha256)
+            self._files(entry)
+
+    def _files(self, entry: NetworkEntry) -> list[Path]:
+        """Verified: the file of a network, or that of its base and its own."""
+        wanted = [(entry.base, entry.base_sha256), (entry.file, entry.sha256)]
+        return [_verified(self.folder / name, digest) for name, digest in wanted if name is not None and digest]
 
     def load(self, entry: NetworkEntry, device: torch.device) -> Stylizer:
         """Load one network, verified, in fp32 and channels-last, ready to run; ModelError if it is damaged."""
-        path = _verified(self.folder / entry.file, entry.sha256)
+        weights, *changes = self._files(entry)
         try:
             model = Nano(**self.architecture)
-            model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
-        except (RuntimeError, TypeError, SafetensorError) as exc:
+            model.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
+            for path in changes:
+                apply_lora(model, load_file(path))
+        except (RuntimeError, TypeError, KeyError, SafetensorError) as exc:
             raise ModelError(
-                f"'{path}' does not fit its manifest; reinstall stdvid or export the bundle again"
+                f"'{self.folder / entry.file}' does not fit its manifest; reinstall stdvid or export the bundle again"
             ) from exc
         return Stylizer(model.to(device).eval().requires_grad_(False), self.load_schedule())
 
@@ -120,38 +142,61 @@ def read_bundle(base: str) -> Bundle:
         bundle = Bundle(folder=folder, networks=networks, **manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"'{folder}' is not a model bundle; it needs a {MANIFEST} of {FORMAT}; export one") from exc
-    if not networks or any(Path(n.file).name != n.file for n in networks):
+    names = [name for n in networks for name in (n.file, n.base) if name is not None]
+    if not networks or any(Path(name).name != name for name in names):
         raise ModelError(f"'{folder}/{MANIFEST}' names no weight file beside it; export the bundle again")
     return bundle
 
 
-def _entry(file: str, sha256: str, strength: float | None, start: int) -> NetworkEntry:
-    kinds = ((file, str), (sha256, str), (strength, int | float | None), (start, int))
+def _entry(
+    file: str,
+    sha256: str,
+    strength: float | None,
+    start: int,
+    base: str | None = None,
+    base_sha256: str | None = None,
+) -> NetworkEntry:
+    kinds = ((file, str), (sha256, str), (strength, int | float | None), (start, int), (base, str | None))
     if not all(isinstance(value, kind) for value, kind in kinds):
         raise ValueError("a value of another type")
-    return NetworkEntry(file, sha256, strength, start)
+    if not isinstance(base_sha256, str if base is not None else type(None)):
+        raise ValueError("a base without its hash")
+    return NetworkEntry(file, sha256, strength, start, base, base_sha256)
 
 
 def write_bundle(
-    folder: Path, name: str, architecture: dict[str, Any], networks: Sequence[tuple[Nano, float | None, int]], card: str
+    folder: Path, name: str, architecture: dict[str, Any], networks: Sequence[Trained], card: str
 ) -> Bundle:
-    """Write (network, strength, start) triples as a bundle, fp16; files already in `folder` are replaced."""
+    """Write networks as a bundle, fp16; files already in `folder` are replaced.
+
+    Low-rank changes are written beside the weights that they change; a network of the bundle with just these weights
+    serves as their base.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    known: dict[str, str] = {}  # hash of a file of whole weights -> its name
     entries = []
-    for model, strength, start in networks:
-        file = "teacher.safetensors" if strength is None else f"student_eta{strength:.2f}.safetensors"
-        tensors = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
-        save_file(tensors, folder / file, {"format": "pt"})
-        (folder / file).chmod(0o644)  # safetensors makes private files; a bundle is to be shared
-        entries.append(NetworkEntry(file, _sha256(folder / file), strength, start))
+    for network in sorted(networks, key=lambda n: bool(n.lora)):
+        file = "teacher" if network.strength is None else f"student_eta{network.strength:.2f}"
+        weights = {k: v.half() for k, v in network.model.state_dict().items()}
+        if not network.lora:
+            digest = _write_tensors(folder / f"{file}.safetensors", weights)
+            known[digest] = f"{file}.safetensors"
+            entries.append(NetworkEntry(known[digest], digest, network.strength, network.start))
+            continue
+        digest = _write_tensors(folder / "base.safetensors", weights)
+        if digest in known:
+            (folder / "base.safetensors").unlink()
+        base = known.setdefault(digest, "base.safetensors")
+        changes = _write_tensors(folder / f"{file}_lora.safetensors", {k: v.half() for k, v in network.lora.items()})
+        entries.append(NetworkEntry(f"{file}_lora.safetensors", changes, network.strength, network.start, base, digest))
     manifest = {
         "format": FORMAT,
         "name": name,
         "architecture": architecture,
         "schedule": "cosine",
-        "flops_per_pixel": flops_per_pixel(networks[0][0]),
+        "flops_per_pixel": flops_per_pixel(networks[0].model),
         "licence": "Apache-2.0",
-        "networks": [asdict(entry) for entry in entries],
+        "networks": [{k: v for k, v in asdict(e).items() if k == "strength" or v is not None} for e in entries],
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -170,6 +215,12 @@ def flops_per_pixel(model: Nano, side_px: int = 128) -> float:
     with FlopCounterMode(display=False) as counter:
         model(latents[0], torch.zeros(1, dtype=torch.long, device=device), latents[1], code)
     return float(counter.get_total_flops()) / side_px**2
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, {"format": "pt"})
+    path.chmod(0o644)  # safetensors makes private files; a bundle is to be shared
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

@@ -78,17 +78,27 @@ class StyleEncoder(nn.Module):
         self.null_token = nn.Parameter(torch.zeros(1, 1, token_dim))
         self.null_vector = nn.Parameter(torch.zeros(1, vector_dim))
 
-    def forward(self, crops: Tensor) -> StyleCode:
-        """Encode `crops`, float [N, 3, S, S] in [-1, 1], S a multiple of 16 from 64; gives (S/16)^2 tokens each."""
+    def forward(self, crops: Tensor, description: Tensor | None = None) -> StyleCode:
+        """Encode `crops`, float [N, 3, S, S] in [-1, 1], S a multiple of 16 from 64; gives (S/16)^2 tokens each.
+
+        `description`: their texture statistics [N, texture.SIZE], where they are known already.
+        """
         features = self.stem(F.pixel_unshuffle(crops, 2))
         statistics = [_statistics(features)]
         for level in self.levels:
             features, raw = level(features)
             statistics.append(_statistics(raw))
         tokens = self.token_norm(self.to_token(features.flatten(2).transpose(1, 2)))
-        described = (texture.texture_statistics(crops) - self.texture_mean) / self.texture_std
+        if description is None:
+            description = texture.texture_statistics(crops)
+        described = (description - self.texture_mean) / self.texture_std
         vector = self.to_vector(torch.cat(statistics, 1)) + self.texture_to_vector(described.clamp(-4, 4))
         return StyleCode(tokens, vector.to(tokens.dtype))
+
+    @property
+    def hears_texture(self) -> bool:
+        """Whether the scale of the texture statistics has been set."""
+        return bool((self.texture_std != 1).any())
 
     @torch.no_grad()
     def fit_texture(self, crops: Tensor) -> None:

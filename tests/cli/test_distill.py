@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from stdvid.config import from_toml
+from stdvid.config import find_preset, from_toml, preset_names
 from stdvid.distill.build import build_teacher
-from stdvid.distill.settings import TeacherSettings
+from stdvid.distill.settings import StudentSettings, TeacherSettings
 from stdvid.distill.trainer import train
+from stdvid.errors import UsageError
 from stdvid.models.bundle import read_bundle
 from stdvid_cli.app import main
+from stdvid_cli.distill import _settings
 
 CONFIG = """
 [data]
@@ -110,3 +112,35 @@ def test_a_trained_network_is_exported_and_used(
     options = ["--preset", "use.toml", "--style", style, "--size", "32", "-o", "out.mp4", "-q"]
     assert main(["stylize", str(clip("use.mp4", n=3)), *options]) == 0
     assert Path("out.mp4").stat().st_size > 0
+
+
+def test_settings_can_be_set_one_by_one() -> None:
+    settings = _settings(
+        StudentSettings,
+        None,
+        "nano-student",
+        {"loss": {"method": "tcd"}},
+        ["loss.strength=0.75", "lora_rank=4", "teacher=some/where", "data.weights={pg_ = 0.5}"],
+    )
+    assert (settings.loss.strength, settings.lora_rank, settings.teacher) == (0.75, 4, "some/where")
+    assert settings.loss.method == "tcd"  # options of their own win
+    assert settings.data.weights["pg_"] == 0.5
+    assert settings.data.weights["oca_"] == 0.05
+    for pair in ("loss.strength", "=3", "loss..x=1"):
+        with pytest.raises(UsageError, match="KEY=VALUE"):
+            _settings(StudentSettings, None, "nano-student", {}, [pair])
+    with pytest.raises(UsageError, match=r"did you mean 'loss\.strength'"):
+        _settings(StudentSettings, None, "nano-student", {}, ["loss.strenght=1"])
+
+
+@pytest.mark.parametrize("name", preset_names("distill"))
+def test_every_training_preset_loads_and_says_what_it_is(name: str) -> None:
+    path = find_preset(name, "distill")
+    cls = TeacherSettings if name == "nano-teacher" else StudentSettings
+    from_toml(cls, path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    if any(line.startswith("extends") for line in lines):
+        own = [line for line in lines if "=" in line and not line.startswith(("#", "extends"))]
+        assert own
+        assert all("#" in line for line in own)

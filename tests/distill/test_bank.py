@@ -92,3 +92,33 @@ def test_state_restores_every_slot() -> None:
     for ours, theirs in zip(bank.slots, other.slots, strict=True):
         assert all(torch.equal(getattr(ours, n), getattr(theirs, n)) for n in TENSORS)
     assert stack(other.slots, "x_0").tolist() == [[1.0], [2.0]]
+
+
+def test_the_reference_policy_starts_afresh_and_drops_what_finds_no_room() -> None:
+    bank, source, rng = TrajectoryBank(4, 0.5, refresh="drop"), Source(), np.random.default_rng(0)
+    for _ in range(40):
+        bank.put([s.moved(s.x_t, s.index - 1) for s in bank.draw(2, rng, source)])
+        assert len(bank.slots) <= 4
+    finishing = TrajectoryBank(4, 0.5)
+    other, rng = Source(), np.random.default_rng(0)
+    for _ in range(40):
+        finishing.put([s.moved(s.x_t, s.index - 1) for s in finishing.draw(2, rng, other)])
+    assert source.made > 1.5 * other.made  # fresh whatever the room
+
+
+def test_slots_beyond_the_resident_ones_are_kept_in_cpu_memory() -> None:
+    bank = TrajectoryBank(8, 0.8, resident=3, device="meta")
+    bank.put([slot(k, 5) for k in range(5)])
+    assert [s.x_t.device.type for s in bank.slots] == ["meta"] * 3 + ["cpu"] * 2
+    assert all(getattr(bank.slots[0], name).device.type == "meta" for name in TENSORS)
+    del bank.slots[0]
+    bank.put([slot(8, 5), slot(9, 5)])
+    assert [s.x_t.device.type for s in bank.slots] == ["meta"] * 2 + ["cpu"] * 2 + ["meta", "cpu"]
+
+
+def test_the_ablation_changes_the_condition_on_the_way() -> None:
+    stored, current = slot(1, 3), slot(2, 5)
+    mixed = stored.under(current)
+    assert (mixed.index, mixed.guidance) == (3, 2.0)
+    assert torch.equal(mixed.x_t, stored.x_t)
+    assert all(torch.equal(getattr(mixed, n), getattr(current, n)) for n in TENSORS if n != "x_t")

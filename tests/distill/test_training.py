@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from stdvid.diffusion.denoiser import Denoiser, Guided
+from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.diffusion.schedule import cosine
 from stdvid.diffusion.solver import jump
-from stdvid.distill.build import build_student, build_teacher, export_bundle, load_run
+from stdvid.distill.build import build_student, build_teacher, export_bundle, load_network, load_run
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint
 from stdvid.distill.settings import StudentLoss, StudentSettings, TeacherSettings
+from stdvid.distill.slots import SlotSource
 from stdvid.distill.student import StudentTask
 from stdvid.distill.trainer import Run, learning_rate, train
 from stdvid.errors import InputError, ModelError, UsageError
+from stdvid.models.style_encoder import StyleCode
 
 
 def go(run: Run, steps: int) -> Run:
@@ -60,8 +64,16 @@ def test_teacher_resumes_bit_for_bit(teacher_settings: TeacherSettings, tmp_path
 
 @pytest.mark.parametrize(
     "terms",
-    [{}, {"style": 1.0, "style_batch": 2, "style_crop_px": 32}, {"method": "tdd"}, {"adversarial": 0.7}],
-    ids=["std", "std+style", "tdd", "std+adversarial"],
+    [
+        {},
+        {"bank_refresh": "drop", "bank_condition": False},
+        {"states": "rollout"},
+        {"begin": "anywhere"},
+        {"style": 1.0, "texture": 0.5, "style_batch": 2, "style_crop_px": 64},
+        {"method": "tdd"},
+        {"adversarial": 0.7},
+    ],
+    ids=["std", "reference bank", "rollout", "anywhere", "std+style", "tdd", "std+adversarial"],
 )
 def test_student_resumes_bit_for_bit_with_its_banks(
     student_settings: StudentSettings, teacher_run: Path, tmp_path: Path, terms: dict[str, float]
@@ -74,10 +86,59 @@ def test_student_resumes_bit_for_bit_with_its_banks(
     equal_checkpoints(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_lora_student_resumes_bit_for_bit(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), lora_rank=2)
+    go(build_student(settings, tmp_path / "whole", "cpu"), 4)
+    go(build_student(settings, tmp_path / "parts", "cpu"), 2)
+    go(build_student(settings, tmp_path / "parts", "cpu"), 4)
+    equal_checkpoints(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_teacher_goes_on_from_another(teacher_settings: TeacherSettings, teacher_run: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(teacher_settings, start=str(teacher_run), architecture={})
+    run = build_teacher(settings, tmp_path / "on", "cpu")
+    assert run.step == 0
+    for ours, theirs in zip(run.task.model.parameters(), load_run(teacher_run)[0].model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(UsageError, match="start and architecture"):
+        build_teacher(dataclasses.replace(teacher_settings, start=str(teacher_run)), tmp_path / "both", "cpu")
+
+
+def test_staggered_trajectories_are_those_of_the_teacher(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = dataclasses.replace(student_settings.loss, bank_slots=12)
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), loss=loss)
+    run = build_student(settings, tmp_path / "s", "cpu")
+    assert isinstance(run.task, StudentTask)
+    consistency, begun = run.task.consistency, []
+    draw = SlotSource.draw
+    monkeypatch.setattr(SlotSource, "draw", lambda *a: begun.append(draw(*a)) or begun[-1])
+    run.train_step()
+    assert len({slot.index for slot in consistency.bank.slots}) > 3  # all times are met from the first step on
+    slot = min(consistency.bank.slots, key=lambda stored: stored.index)
+    (first,) = [fresh for fresh in begun if fresh.x_0 is slot.x_0]
+    assert first.index == 30
+    teacher = consistency.teacher
+    code = teacher.style(first.reference[None])
+    null = teacher.style.null(code)
+
+    def denoise(used: StyleCode) -> Denoiser:
+        return lambda x, t: teacher(x, t, first.structure[None], used).clamp(-1.1, 1.1)
+
+    guided = Guided(denoise(code), denoise(null), first.guidance)
+    times = [20 * i - 1 for i in range(30, slot.index - 1, -1)]
+    walked = sample_last(sample(guided, first.x_t[None], times, cosine()))[0]
+    torch.testing.assert_close(walked, slot.x_t, atol=1e-4, rtol=0)
+
+
 def test_student_walks_trajectories_of_its_teacher_from_exactly_the_start(
     student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
 ) -> None:
-    settings = dataclasses.replace(student_settings, teacher=str(teacher_run))
+    loss = dataclasses.replace(student_settings.loss, bank_stagger=False)
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), loss=loss)
     run = build_student(settings, tmp_path / "student", "cpu")
     task = run.task
     assert isinstance(task, StudentTask)
@@ -130,8 +191,34 @@ def test_exported_runs_are_bundles(student_settings: StudentSettings, teacher_ru
     trained, facts = load_run(tmp_path / "s")
     assert facts["step"] == 1
     torch.testing.assert_close(
-        loaded.unet.conv_in.weight, trained.unet.conv_in.weight.half().float(), atol=0, rtol=0, check_stride=False
+        loaded.unet.conv_in.weight, trained.model.unet.conv_in.weight.half().float(), atol=0, rtol=0, check_stride=False
     )
+
+
+def test_a_lora_student_is_a_small_file_beside_its_base(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(student_settings, teacher=str(teacher_run), lora_rank=2)
+    fast = dataclasses.replace(settings.optim, lr=1e-2)
+    go(build_student(dataclasses.replace(settings, optim=fast), tmp_path / "s", "cpu"), 3)
+    before, _ = load_run(teacher_run)
+    trained, _ = load_run(tmp_path / "s")
+    assert trained.lora
+    for name, weight in before.model.state_dict().items():
+        assert torch.equal(weight, trained.model.state_dict()[name])  # the base is frozen
+    adapted, _ = load_network(str(tmp_path / "s"), 0.6)
+    change = adapted.unet.conv_in.weight - trained.model.unet.conv_in.weight
+    assert float(change.detach().abs().max()) > 0
+
+    alone = export_bundle([tmp_path / "s"], tmp_path / "alone", "mine", "# Card\n")
+    with_base = export_bundle([tmp_path / "s", teacher_run], tmp_path / "both", "mine", "# Card\n")
+    assert [n.base for n in alone.networks] == ["base.safetensors"]
+    assert [n.base for n in with_base.networks] == [None, "teacher.safetensors"]
+    assert not (with_base.folder / "base.safetensors").exists()
+    for bundle in (alone, with_base):
+        loaded = bundle.load(bundle.networks[-1], torch.device("cpu")).model
+        for ours, theirs in zip(loaded.parameters(), adapted.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3, check_stride=False)
 
 
 def test_students_start_from_bundles_too(student_settings: StudentSettings, teacher_run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stdvid.errors import ModelError, UsageError
-from stdvid.models.bundle import CARD, MANIFEST, Bundle, bundle_names, read_bundle, write_bundle
+from stdvid.models.bundle import CARD, MANIFEST, Bundle, Trained, bundle_names, read_bundle, write_bundle
 from stdvid.models.nano import Nano
 
 from .conftest import TINY
@@ -19,13 +19,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def bundle(tiny_nano: Nano, tmp_path: Path) -> Bundle:
-    networks = [(tiny_nano, 0.45, 459), (tiny_nano, 0.6, 599)]
+    networks = [Trained(tiny_nano, 0.45, 459), Trained(tiny_nano, 0.6, 599)]
     return write_bundle(tmp_path / "tiny", "tiny", TINY, networks, "# Tiny\n")
 
 
 @pytest.fixture
 def teacher(tiny_nano: Nano, tmp_path: Path) -> Bundle:
-    return write_bundle(tmp_path / "teacher", "tiny-teacher", TINY, [(tiny_nano, None, 799)], "# Teacher\n")
+    return write_bundle(tmp_path / "teacher", "tiny-teacher", TINY, [Trained(tiny_nano, None, 799)], "# Teacher\n")
 
 
 def test_round_trip_keeps_the_weights_to_half_precision(bundle: Bundle, tiny_nano: Nano) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from stdvid.diffusion.schedule import cosine
 from stdvid.errors import ModelError, UsageError
-from stdvid.models.bundle import CARD, FORMAT, MANIFEST, Bundle, NetworkEntry, read_bundle, write_bundle
+from stdvid.models.bundle import CARD, FORMAT, MANIFEST, Bundle, NetworkEntry, Trained, read_bundle, write_bundle
 from stdvid.models.nano import Nano
 
 from .conftest import TINY
@@ -33,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         model = Nano(**TINY)  # type: ignore[arg-type]
     return write_bundle(
-        tmp_path_factory.mktemp("written") / "tiny", "tiny", TINY, [(model, 0.6, 599)], "# Tiny\n"
+        tmp_path_factory.mktemp("written") / "tiny", "tiny", TINY, [Trained(model, 0.6, 599)], "# Tiny\n"
     ).folder
 
 
@@ -169,9 +169,9 @@ def test_a_loaded_network_is_frozen_and_computes_in_full_precision(bundle: Bundl
 def test_the_same_weights_make_the_same_bundle_and_replace_another(bundle: Bundle, tiny_nano: Nano) -> None:
     before = {p.name: p.read_bytes() for p in bundle.folder.iterdir()}
     (bundle.folder / CARD).write_text("old")
-    write_bundle(bundle.folder, "tiny", TINY, [(tiny_nano, 0.6, 599)], "# Tiny\n")
+    write_bundle(bundle.folder, "tiny", TINY, [Trained(tiny_nano, 0.6, 599)], "# Tiny\n")
     assert {p.name: p.read_bytes() for p in bundle.folder.iterdir()} == before
-    again = write_bundle(bundle.folder, "teacher", TINY, [(tiny_nano, None, 799)], "# New\n")
+    again = write_bundle(bundle.folder, "teacher", TINY, [Trained(tiny_nano, None, 799)], "# New\n")
     assert [n.file for n in again.networks] == ["teacher.safetensors"]
     assert again.networks[0].sha256 == bundle.networks[0].sha256
     assert (bundle.folder / CARD).read_text() == "# New\n"
