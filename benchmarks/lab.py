@@ -137,8 +137,7 @@ def evaluate(table: Table, arguments: argparse.Namespace) -> list[dict[str, Any]
     conditions = [f"--pairs={arguments.pairs}", f"--size={arguments.size}", f"--strength={table.strength}"]
     conditions += [f"--guidance={table.guidance}", *(f"--steps={n}" for n in table.steps)]
     conditions += [f"--student-guidance={g}" for g in table.student_guidance]
-    if arguments.deterministic:
-        conditions.append("--deterministic")
+    conditions.append("--deterministic")
     name = "eval" + "".join(c.removeprefix("-").replace("-", "_") for c in conditions) + ".json"
     missing = [folder for folder in folders if not (folder / name).exists()]
     shares = [missing[job :: arguments.jobs] for job in range(arguments.jobs)]
@@ -154,7 +153,9 @@ def evaluate(table: Table, arguments: argparse.Namespace) -> list[dict[str, Any]
         rows = json.loads(out.read_text(encoding="utf-8"))
         out.unlink()
         for folder in share:
-            own = [row for row in rows if row["name"].startswith("teacher") or row["name"] == folder.name]
+            own = [
+                row for row in rows if row["name"].startswith("teacher") or row["name"].split(", ")[0] == folder.name
+            ]
             (folder / name).write_text(json.dumps(own), encoding="utf-8")
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -165,7 +166,8 @@ def evaluate(table: Table, arguments: argparse.Namespace) -> list[dict[str, Any]
         for seed in range(line.seeds):
             path = run_folder(arguments.runs, table, line.preset, seed) / name
             rows = [r for r in json.loads(path.read_text(encoding="utf-8")) if r["name"][:7] != "teacher"]
-            judged += [{**row, "label": line.label, "seed": seed} for row in rows]
+            labels = {row["name"]: row["name"].replace(path.parent.name, line.label) for row in rows}
+            judged += [{**row, "label": labels[row["name"]], "seed": seed} for row in rows]
     return [{**row, "label": row["name"], "seed": 0} for row in teachers] + judged
 
 
@@ -226,7 +228,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time; they share the cores")
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--size", type=int, default=192, help="side of the pictures, px")
-    parser.add_argument("--deterministic", action="store_true", help="no sampler adds noise")
     parser.add_argument("--figures", default="end_error,gram_lite0,swd_lite0,structure,sharpness")
     arguments = parser.parse_args()
     table = TABLES[arguments.table]

@@ -134,14 +134,40 @@ def nearer_references(outputs: list[Image], pairs: list[tuple[Image, Image]], ju
 def sheet(pairs: list[tuple[Image, Image]], outputs: list[list[Image]], side_px: int = 256) -> Image:
     """One row a pair: content, reference, and each method's output."""
 
-    def square(image: Image) -> Image:
-        side = min(image.shape[:2])
-        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-        cut = cv2.resize(image[top : top + side, left : left + side], (side_px, side_px), interpolation=cv2.INTER_AREA)
-        return cut.astype(np.uint8, copy=False)
-
-    rows = [np.hstack([square(c) for c in (*pair, *(o[i] for o in outputs))]) for i, pair in enumerate(pairs)]
+    rows = [np.hstack([square(c, side_px) for c in (*pair, *(o[i] for o in outputs))]) for i, pair in enumerate(pairs)]
     return np.vstack(rows)
+
+
+def square(image: Image, side_px: int) -> Image:
+    """The middle of a picture."""
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    cut = cv2.resize(image[top : top + side, left : left + side], (side_px, side_px), interpolation=cv2.INTER_AREA)
+    return cut.astype(np.uint8, copy=False)
+
+
+def varied(pool: Pool, count: int) -> list[Image]:
+    """`count` pictures, each of another source (what a file name begins with) as long as there are sources left."""
+    rng, chosen = step_rng(8, 6), dict[str, Image]()
+    for k in rng.permutation(len(pool.images)):
+        if pool.probabilities[k] >= np.median(pool.probabilities):
+            chosen.setdefault(pool.names[k].split("_")[0], pool.images[k])
+    return list(chosen.values())[:count]
+
+
+def matrix(methods: dict[str, Method], photos: Pool, styles: Pool, size_px: int, cell_px: int = 192) -> Image:
+    """For each method a block of 8 styles (rows) by 6 contents (columns); contents above, styles beside it."""
+    references = varied(styles, 8)
+    contents = [short_side(photos.draw(step_rng(6, k)), size_px) for k in range(6)]
+    blocks = []
+    for method in methods.values():
+        top = [np.full((cell_px, cell_px, 3), 255, np.uint8), *(square(c, cell_px) for c in contents)]
+        rows = [np.hstack(top)]
+        for reference in references:
+            cells = [reference, *(method(content, reference) for content in contents)]
+            rows.append(np.hstack([square(cell, cell_px) for cell in cells]))
+        blocks.append(np.vstack(rows))
+    return np.vstack(blocks)
 
 
 def draw_pairs(photos: Pool, styles: Pool, count: int, size_px: int) -> list[tuple[Image, Image]]:
@@ -161,11 +187,13 @@ def main() -> None:
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--sheet", type=Path, help="also write a PNG of all outputs here")
+    parser.add_argument("--matrix", type=Path, help="no table, but a PNG: 8 styles by 6 contents a method")
     arguments = parser.parse_args()
 
     worth = from_toml(TeacherSettings, find_preset("nano-teacher", "distill")).data.weights
     styles = load_pool([arguments.styles], held_out=True, skip_pages=True, weights=worth)
-    pairs = draw_pairs(load_pool([arguments.photos], held_out=True), styles, arguments.pairs, arguments.size)
+    photos = load_pool([arguments.photos], held_out=True)
+    pairs = draw_pairs(photos, styles, arguments.pairs, arguments.size)
     judge = LiteFeatures("lite0")
     methods: dict[str, Method] = (
         {"palette only": palette_only, "cv2.stylization": opencv} if arguments.baselines else {}
@@ -173,6 +201,10 @@ def main() -> None:
     for text in arguments.model or ["nano:4:1"]:
         bundle, steps, guidance = text.rsplit(":", 2)
         methods[text] = bundle_method(bundle, int(steps), float(guidance), arguments.strength)
+
+    if arguments.matrix:
+        cv2.imwrite(str(arguments.matrix), matrix(methods, photos, styles, arguments.size)[:, :, ::-1])
+        return
 
     results: dict[str, Any] = {}
     outputs = []

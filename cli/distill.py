@@ -100,7 +100,7 @@ def evaluate(
         list[float] | None, typer.Option("--student-guidance", help="Repeatable; 1 is none.")
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="No sampler adds noise, whatever its method does.")
+        bool, typer.Option("--deterministic", help="Also judge methods whose sampler adds noise without it.")
     ] = False,
     csd: Annotated[
         Path | None, typer.Option("--csd", help="CSD weights (safetensors): adds its style similarity.")
@@ -132,7 +132,8 @@ def evaluate(
     judged = Evaluation(load_entrant(teacher, strength).stylizer, cases, strength, guidance, external)
     entrants = [load_entrant(student, strength) for student in students]
     if deterministic:
-        entrants = [dataclasses.replace(entrant, gamma=0.0) for entrant in entrants]
+        plain = [dataclasses.replace(e, name=f"{e.name}, no noise", gamma=0.0) for e in entrants if e.gamma > 0]
+        entrants += plain
     rows = list(evaluate(judged, entrants, steps or [1, 2, 4, 6, 8], student_guidance or [1.0]))
     _print_table(rows)
     if json_file is not None:
