@@ -18,7 +18,7 @@ JEMALLOC = $(shell ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*libjemalloc\.so\
 JEMALLOC_ENV = LD_PRELOAD=$(JEMALLOC) MALLOC_CONF=narenas:2,dirty_decay_ms:3000,muzzy_decay_ms:3000,background_thread:true
 SCRIPTS = docs $(if $(wildcard benchmarks/*.py),benchmarks)
 
-.PHONY: help setup demo check format test test-all bench train-nano docs clean
+.PHONY: help setup demo check format test test-all bench train-teacher train-nano docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -59,10 +59,15 @@ bench: $(READY) ## run every benchmarks/bench_*.py and the tests that measure ti
 	for script in $(sort $(wildcard benchmarks/bench_*.py)); do $(BIN)/python "$$script"; done
 	$(BIN)/pytest -q -m bench || test $$? -eq 5
 
-train-nano: $(READY) ## train, or go on training, the embedded model: make train-nano STYLES=DIR PHOTOS=DIR
-	nice -n 19 env OMP_NUM_THREADS=2 $(if $(JEMALLOC),$(JEMALLOC_ENV)) $(BIN)/stdvid distill teacher \
-		--config presets/distill/nano-teacher.toml --out $(STDVID_RUNS)/nano-teacher \
-		$(if $(STYLES),--styles $(STYLES)) $(if $(PHOTOS),--photos $(PHOTOS))
+# Threads that wait for one another asleep, not spinning: whatever else runs then costs its own time and no more.
+TRAIN = nice -n 19 env OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(if $(JEMALLOC),$(JEMALLOC_ENV)) $(BIN)/stdvid distill
+PICTURES = $(if $(STYLES),--styles $(STYLES)) $(if $(PHOTOS),--photos $(PHOTOS))
+
+train-teacher: $(READY) ## train the embedded teacher on: make train-teacher STYLES=DIR PHOTOS=DIR
+	$(TRAIN) teacher --start nano-teacher --out $(STDVID_RUNS)/nano-teacher $(PICTURES)
+
+train-nano: $(READY) ## train the embedded student on: make train-nano STYLES=DIR PHOTOS=DIR
+	$(TRAIN) student --config nano-student-style --teacher nano-teacher --start nano --out $(STDVID_RUNS)/nano $(PICTURES)
 
 docs: $(READY) ## write docs/cli.md anew
 	$(BIN)/python docs/generate_cli_reference.py
