@@ -5,7 +5,7 @@
 
 All runs of a table share teacher, data, order of data, solver, batch and number of steps. A run that is there already
 is not trained again. Figures: `end_error` (relative L2 of the final latents to the guided teacher's), `gram_lite0`
-and the like (style moved), `structure`, `sharpness`: means over held-out pairs and seeds, 95 % confidence intervals.
+and the like (style moved), `structure`: means over held-out pairs and seeds, 95 % confidence intervals.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ TABLES = {
             Line("- condition in the bank", "ablation-condition"),
             Line("- begin at eta", "ablation-begin"),
             Line("- window", "ablation-window"),
+            Line("half the window", "ablation-short-window"),
             Line("- finishing bank", "ablation-refresh"),
         )
     ),
@@ -228,7 +229,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time; they share the cores")
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--size", type=int, default=192, help="side of the pictures, px")
-    parser.add_argument("--figures", default="end_error,gram_lite0,swd_lite0,structure,sharpness")
+    parser.add_argument("--figures", default="end_error,gram_lite0,swd_lite0,structure")
     arguments = parser.parse_args()
     table = TABLES[arguments.table]
     if arguments.action == "train":

@@ -121,6 +121,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Judge students by their teacher's trajectory: error, style, content and calls on held-out pairs."""
+    from rich.console import Console
+
     from stdvid.distill.build import held_out, load_entrant
     from stdvid.distill.evaluation import Evaluation, draw_pairs, evaluate
 
@@ -134,7 +136,10 @@ def evaluate(
     if deterministic:
         plain = [dataclasses.replace(e, name=f"{e.name}, no noise", gamma=0.0) for e in entrants if e.gamma > 0]
         entrants += plain
-    rows = list(evaluate(judged, entrants, steps or [1, 2, 4, 6, 8], student_guidance or [1.0]))
+    console, rows = Console(stderr=True), []
+    for row in evaluate(judged, entrants, steps or [1, 2, 4, 6, 8], student_guidance or [1.0]):
+        console.print(f"{row.name}  {row.steps} steps  end error {row.mean['end_error']:.4f}", highlight=False)
+        rows.append(row)
     _print_table(rows)
     if json_file is not None:
         import json
