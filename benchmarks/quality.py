@@ -147,18 +147,19 @@ def square(image: Image, side_px: int) -> Image:
 
 
 def varied(pool: Pool, count: int) -> list[Image]:
-    """`count` pictures, each of another source (what a file name begins with) as long as there are sources left."""
-    rng, chosen = step_rng(8, 6), dict[str, Image]()
-    for k in rng.permutation(len(pool.images)):
-        if pool.probabilities[k] >= np.median(pool.probabilities):
-            chosen.setdefault(pool.names[k].split("_")[0], pool.images[k])
-    return list(chosen.values())[:count]
+    """`count` pictures at random, of worth above the average, one at most of a source (what a name begins with)."""
+    chosen: dict[str, int] = {}
+    for k in step_rng(8, 6).permutation(len(pool.images)):
+        if pool.probabilities[k] >= pool.probabilities.mean():
+            chosen.setdefault(pool.names[k].split("_")[0], int(k))
+    print("shown:", ", ".join(pool.names[k] for k in list(chosen.values())[:count]))
+    return [pool.images[k] for k in list(chosen.values())[:count]]
 
 
 def matrix(methods: dict[str, Method], photos: Pool, styles: Pool, size_px: int, cell_px: int = 192) -> Image:
     """For each method a block of 8 styles (rows) by 6 contents (columns); contents above, styles beside it."""
     references = varied(styles, 8)
-    contents = [short_side(photos.draw(step_rng(6, k)), size_px) for k in range(6)]
+    contents = [short_side(image, size_px) for image in varied(photos, 6)]
     blocks = []
     for method in methods.values():
         top = [np.full((cell_px, cell_px, 3), 255, np.uint8), *(square(c, cell_px) for c in contents)]
