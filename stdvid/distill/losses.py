@@ -37,7 +37,7 @@ def stroke_picture(images: Tensor) -> Tensor:
 
 
 def texture_loss(images: Tensor, references: Tensor, scale: Tensor) -> Tensor:
-    """Mean absolute difference of the texture statistics of two batches [N, 3, H, W], in units of `scale` [SIZE].
+    """Huber distance of the texture statistics of two batches [N, 3, H, W], in units of `scale` [SIZE].
 
     Energies of oriented filters are what hatching, dabs and flat areas differ in; there is no network to be fooled.
     """

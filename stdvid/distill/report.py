@@ -55,7 +55,7 @@ def page(evaluation: Evaluation, rows: Sequence[Row], entrants: Sequence[Entrant
     columns = ["content", "reference", f"teacher, {evaluation.start} steps", *(entrant.name for entrant in entrants)]
     sections = [
         ("Equal guidance: every network as it is, without guidance", plots(unguided(rows))),
-        ("Best against best: for each network and number of steps the guidance with the highest figure", plots(rows)),
+        ("Best against best: for each network and number of steps the guidance that serves it most", plots(rows)),
     ]
     about = (
         f"{len(evaluation.pairs)} held-out pairs, teacher guided by {evaluation.guidance:g}. "
