@@ -43,6 +43,11 @@ from stdvid.models.stylizer import to_frames, to_tensor
 from stdvid.painter import REFERENCE_SHORT_SIDE_PX, WindowPainter
 from stdvid.temporal.windows import Window
 
+SHOWN_STYLES = "pg_11027_09c,pg_43936_2cd,tarot_586,aic_f87,aic_613,masters_179,pg_14872_15c,wallart_026"
+"""Ink, a print in colours, a card, oil in dabs, a sketch in oil, a panel, a watercolour, flat areas; all held out."""
+
+SHOWN_PHOTOS = "gcph_b2e,gcph_b79,gcph_f1c,gcph_ffe,esky_656,gcph_3d6"
+
 Image = NDArray[np.uint8]
 Method = Callable[[Image, Image], Image]
 
@@ -146,20 +151,25 @@ def square(image: Image, side_px: int) -> Image:
     return cut.astype(np.uint8, copy=False)
 
 
-def varied(pool: Pool, count: int) -> list[Image]:
-    """`count` pictures at random, of worth above the average, one at most of a source (what a name begins with)."""
-    chosen: dict[str, int] = {}
-    for k in step_rng(8, 6).permutation(len(pool.images)):
-        if pool.probabilities[k] >= pool.probabilities.mean():
-            chosen.setdefault(pool.names[k].split("_")[0], int(k))
-    print("shown:", ", ".join(pool.names[k] for k in list(chosen.values())[:count]))
-    return [pool.images[k] for k in list(chosen.values())[:count]]
+def named(pool: Pool, names: str) -> list[Image]:
+    """The pictures of a pool whose file names begin with one of `names`, comma-separated, in that order."""
+    wanted = names.split(",")
+    found = {
+        want: image
+        for want in wanted
+        for name, image in zip(pool.names, pool.images, strict=True)
+        if name.startswith(want)
+    }
+    if missing := [want for want in wanted if want not in found]:
+        raise SystemExit(f"no held-out picture begins with {', '.join(missing)}")
+    return [found[want] for want in wanted]
 
 
-def matrix(methods: dict[str, Method], photos: Pool, styles: Pool, size_px: int, cell_px: int = 192) -> Image:
-    """For each method a block of 8 styles (rows) by 6 contents (columns); contents above, styles beside it."""
-    references = varied(styles, 8)
-    contents = [short_side(image, size_px) for image in varied(photos, 6)]
+def matrix(
+    methods: dict[str, Method], contents: list[Image], references: list[Image], size_px: int, cell_px: int = 192
+) -> Image:
+    """For each method a block of styles (rows) by contents (columns); contents above, styles beside it."""
+    contents = [short_side(image, size_px) for image in contents]
     blocks = []
     for method in methods.values():
         top = [np.full((cell_px, cell_px, 3), 255, np.uint8), *(square(c, cell_px) for c in contents)]
@@ -188,7 +198,9 @@ def main() -> None:
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--sheet", type=Path, help="also write a PNG of all outputs here")
-    parser.add_argument("--matrix", type=Path, help="no table, but a PNG: 8 styles by 6 contents a method")
+    parser.add_argument("--matrix", type=Path, help="no table, but a PNG: styles by contents")
+    parser.add_argument("--rows", default=SHOWN_STYLES, help="styles of the matrix: beginnings of held-out file names")
+    parser.add_argument("--columns", default=SHOWN_PHOTOS, help="its contents")
     arguments = parser.parse_args()
 
     worth = from_toml(TeacherSettings, find_preset("nano-teacher", "distill")).data.weights
@@ -204,7 +216,8 @@ def main() -> None:
         methods[text] = bundle_method(bundle, int(steps), float(guidance), arguments.strength)
 
     if arguments.matrix:
-        cv2.imwrite(str(arguments.matrix), matrix(methods, photos, styles, arguments.size)[:, :, ::-1])
+        contents, references = named(photos, arguments.columns), named(styles, arguments.rows)
+        cv2.imwrite(str(arguments.matrix), matrix(methods, contents, references, arguments.size)[:, :, ::-1])
         return
 
     results: dict[str, Any] = {}

@@ -123,7 +123,7 @@ def evaluate(
     """Judge students by their teacher's trajectory: error, style, content and calls on held-out pairs."""
     from rich.console import Console
 
-    from stdvid.distill.build import held_out, load_entrant
+    from stdvid.distill.build import held_out, load_entrant, load_entrants
     from stdvid.distill.evaluation import Evaluation, draw_pairs, evaluate
 
     for path in (json_file, html):
@@ -132,7 +132,7 @@ def evaluate(
     contents = held_out(photos, short_side_px=size)
     cases = draw_pairs(contents, held_out(styles, skip_pages=True), pairs, size)
     judged = Evaluation(load_entrant(teacher, strength).stylizer, cases, strength, guidance, external)
-    entrants = [load_entrant(student, strength) for student in students]
+    entrants = load_entrants(students, strength)
     if deterministic:
         plain = [dataclasses.replace(e, name=f"{e.name}, no noise", gamma=0.0) for e in entrants if e.gamma > 0]
         entrants += plain

@@ -39,7 +39,8 @@ from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import BORDER_PX
 from stdvid.painter import PIXELS_PER_CALL, WindowPainter, check_reference, read_reference, working_size
 from stdvid.temporal.blend import Stitcher
-from stdvid.temporal.windows import Window, count_windows, gather_windows
+from stdvid.temporal.shots import split_shots
+from stdvid.temporal.windows import Window, count_windows, gather_shots
 
 BASE_MIB = 500
 ACTIVATION_BYTES_PER_PIXEL = 450
@@ -277,7 +278,7 @@ def _check_encoding(job: Job, info: VideoInfo) -> None:
 
 
 def _windows(reader: PyAVReader, config: StylizeConfig) -> Iterator[tuple[Window, list[Frame]]]:
-    yield from gather_windows(reader, config.video.window, config.video.overlap)
+    yield from gather_shots(split_shots(reader), config.video.window, config.video.overlap)
 
 
 def _open_writer(planned: Plan) -> VideoWriter:

@@ -99,7 +99,7 @@ def _write(path: Path, **o: Any) -> Path:
                 ]
             )
         for number, time in enumerate(pts):
-            image = o["image"] if "image" in o else picture(width, height, number)
+            image = o["images"][number] if "images" in o else o.get("image", picture(width, height, number))
             frame = av.VideoFrame.from_ndarray(image, "rgba" if image.shape[2] == 4 else "rgb24").reformat(
                 format=context.pix_fmt,
                 dst_colorspace={1: Colorspace.ITU709, 9: Colorspace.BT2020}.get(matrix, Colorspace.ITU601),

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from clips import picture
 
 from stdvid.config import StylizeConfig, from_toml, merge
 from stdvid.errors import InputError, Interrupted, UsageError
@@ -91,6 +92,21 @@ def test_trimming_keeps_the_frames_asked_for(clip: Clip, style: Path, tmp_path: 
     assert planned.frames == 5
     assert run(planned).frames == 5
     assert len(frames_of(tmp_path / "cut.mp4")[1]) == 5
+
+
+def test_a_shot_is_stylized_as_if_it_were_alone(clip: Clip, style: Path, tmp_path: Path) -> None:
+    length, shots = 8, 6
+    scenes = [picture(64, 48, shot) // (1 + shot % 2) for shot in range(shots)]
+    source = clip("cuts.mp4", n=length * shots, images=[scenes[k // length] for k in range(length * shots)])
+    run(plan(make_job(source, style, tmp_path / "whole.mp4")))
+    whole = frames_of(tmp_path / "whole.mp4")[0].astype(int)
+    assert len(whole) == length * shots
+    for shot in range(shots):
+        points = {"start": parse_time_point(f"{shot * length}f"), "end": parse_time_point(f"{(shot + 1) * length}f")}
+        run(plan(make_job(source, style, tmp_path / f"{shot}.mp4", **points)))
+        alone = frames_of(tmp_path / f"{shot}.mp4")[0].astype(int)
+        part = whole[shot * length : (shot + 1) * length]
+        assert int(abs(part - alone).max()) <= 4  # a window of the other shot would change its palette and blend
 
 
 def test_same_seed_same_frames_whatever_the_groups(

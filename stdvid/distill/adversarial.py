@@ -5,6 +5,9 @@
 
 The discriminator sees the student a little noisier than the data, so the student is drawn toward cleaner, more
 saturated states. Data y are crops of the reference's own picture: what the strokes of the style really look like.
+
+With `mismatch`, real pictures under the style vector of another count as fake too: without that a discriminator may
+judge painting as such and ignore the style (matching-aware loss, arXiv 1605.05396, section 4.2).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from stdvid.diffusion.schedule import CLEAN, Schedule, grid_time
 from stdvid.distill.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from stdvid.distill.consistency import Jump
 from stdvid.distill.data import torch_generator
-from stdvid.distill.discriminator import Discriminator, augment, discriminator_loss, gradient_penalty
+from stdvid.distill.discriminator import Discriminator, augment, discriminator_loss, fake_loss, gradient_penalty
 from stdvid.distill.settings import StudentLoss
 from stdvid.models.nano import decode, encode
 
@@ -57,6 +60,10 @@ class AdversarialTerm:
         with self.accelerator.autocast():
             logits, fake_logits = (self.discriminator(maps, condition) for maps in (real_maps, fake_maps))
         loss = discriminator_loss(logits, fake_logits, self.settings.adversarial_loss)
+        if self.settings.mismatch > 0:
+            with self.accelerator.autocast():
+                mismatched = self.discriminator(real_maps, condition.roll(1, 0))
+            loss = loss + self.settings.mismatch * fake_loss(mismatched, self.settings.adversarial_loss)
         total = loss + self.settings.r1 * gradient_penalty(logits, real_maps)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]

@@ -31,8 +31,8 @@ class Slot:
     index: int
 
     def moved(self, x_s: Tensor, index: int) -> Slot:
-        """The same trajectory at a later state."""
-        return replace(self, x_t=x_s, index=index)
+        """The same trajectory at a later state, which is copied: a view would keep its whole batch in memory."""
+        return replace(self, x_t=x_s.clone(), index=index)
 
     def under(self, other: Slot) -> Slot:
         """This state and index under the condition of another slot: what no trajectory of ours does (an ablation)."""

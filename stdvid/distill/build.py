@@ -112,11 +112,18 @@ def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
     return stylizer.model.requires_grad_(True), {"architecture": bundle.architecture}
 
 
-def load_entrant(source: str, strength: float) -> Entrant:
-    """A run directory or bundle as an entrant of an evaluation, with the sampler of its method; its folder names it."""
+def load_entrant(source: str, strength: float, name: str = "") -> Entrant:
+    """A run directory or bundle as an entrant of an evaluation, with the sampler of its method."""
     model, facts = load_network(source, strength)
     method: MethodName = facts.get("method", "std")
-    return Entrant(Path(source).name, Stylizer(model.eval(), cosine()), METHODS[method].gamma)
+    return Entrant(name or Path(source).name, Stylizer(model.eval(), cosine()), METHODS[method].gamma)
+
+
+def load_entrants(sources: Sequence[str], strength: float) -> list[Entrant]:
+    """Several of them, each named by its folder, or by all that was given where two folders have one name."""
+    folders = [Path(source).name for source in sources]
+    names = [source if folders.count(folder) > 1 else folder for source, folder in zip(sources, folders, strict=True)]
+    return [load_entrant(source, strength, name) for source, name in zip(sources, names, strict=True)]
 
 
 def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:

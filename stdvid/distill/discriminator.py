@@ -104,9 +104,13 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: str) -> Tensor:
     """Of logits: "hinge" (arXiv 1705.02894) or "wgan" (arXiv 1701.07875)."""
-    if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    return fake.mean() - real.mean()
+    real_loss = F.relu(1 - real).mean() if kind == "hinge" else -real.mean()
+    return real_loss + fake_loss(fake, kind)
+
+
+def fake_loss(fake: Tensor, kind: str) -> Tensor:
+    """The part of `discriminator_loss` of what should be judged fake."""
+    return F.relu(1 + fake).mean() if kind == "hinge" else fake.mean()
 
 
 def gradient_penalty(logits: Tensor, features: list[Tensor]) -> Tensor:

@@ -84,6 +84,7 @@ class StudentLoss:
     adversarial: float = 0.0
     adversarial_mode: Literal["x0", "xs-xs", "xs-x0", "xs-xr", "xs-xR"] = "xs-xr"
     adversarial_loss: Literal["hinge", "wgan"] = "hinge"
+    mismatch: float = 0.0
     discriminator_network: str = "lite1"
     discriminator_lr: float = 5e-4
     r1: float = 1e-5

@@ -53,7 +53,8 @@ class Stitcher:
             yield from stitcher.add(window, frames)
         yield from stitcher.flush()
 
-    A frame is handed out as soon as no later window can touch it; at most `overlap` frames stay behind.
+    A frame is handed out as soon as no later window can touch it; at most `overlap` frames stay behind. Nothing is
+    blended across a cut: the first window of a shot finishes the shot before it.
     """
 
     def __init__(self, window: int, overlap: int) -> None:
@@ -65,6 +66,7 @@ class Stitcher:
         self._ramp = ramp(window, overlap)
         self._stride = window - overlap
         self._next_index = 0
+        self._shot = 0
         self._first = 0  # clip index of the first frame held
         self._mean: list[FloatFrames] = []
         self._weight: list[int] = []
@@ -82,7 +84,12 @@ class Stitcher:
         Raises:
             ValueError: a window out of turn, or an array of the wrong shape or type.
         """
-        if window.index != self._next_index or window.start != window.index * self._stride:
+        finished: list[FloatFrames] = []
+        if window.index == 0 and window.shot == self._first + len(self._mean):
+            finished = self.flush()
+            self._next_index, self._shot = 0, window.shot
+        expected = self._shot + self._next_index * self._stride
+        if (window.index, window.shot, window.start) != (self._next_index, self._shot, expected):
             raise ValueError(f"{window} out of turn; window {self._next_index} of stride {self._stride} is next")
         if not np.issubdtype(frames.dtype, np.floating):
             raise ValueError(f"frames of {frames.dtype}; a float array is needed to blend")
@@ -95,7 +102,8 @@ class Stitcher:
         for offset in range(window.n_frames):
             self._blend(window.start + offset - self._first, frames[offset], self._ramp[offset])
         self._next_index += 1
-        return self._take(min(self._next_index * self._stride - self._first, len(self._mean)))
+        done = self._shot + self._next_index * self._stride - self._first
+        return finished + self._take(min(done, len(self._mean)))
 
     def flush(self) -> list[FloatFrames]:
         """The frames still held, after the last window."""

@@ -7,10 +7,13 @@ dropped, and the plan of a stream is the plan of the same number of frames known
     n = 10, window = 4, overlap = 1        0 1 2 3
                                                  3 4 5 6
                                                        6 7 8 9
+
+Each shot has a plan of its own: no window crosses a cut.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -25,19 +28,21 @@ class Window:
     """Frames start..stop-1 of the clip, followed by `pad` repeats of frame stop-1.
 
     Attributes:
-        index: 0, 1, 2, ... in the order of time.
+        index: 0, 1, 2, ... in the order of time, within its shot.
         start: first frame.
         stop: one past the last real frame.
-        pad: how many repeated frames fill the window up; 0 but for the last window.
+        pad: how many repeated frames fill the window up; 0 but for the last window of a shot.
+        shot: first frame of its shot.
     """
 
     index: int
     start: int
     stop: int
     pad: int = 0
+    shot: int = 0
 
     def __post_init__(self) -> None:
-        if self.index < 0 or not 0 <= self.start < self.stop or self.pad < 0:
+        if self.index < 0 or not 0 <= self.shot <= self.start < self.stop or self.pad < 0:
             raise ValueError(f"not a window: {self}")
 
     @property
@@ -99,36 +104,55 @@ def _plan(n_frames: int | None, count: int | None, window: int, stride: int) -> 
         index += 1
 
 
-def gather_windows(frames: Iterable[F], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+def gather_shots(frames: Iterable[tuple[int, F]], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+    """`gather_windows` for a stream of (number of its shot, frame): the windows of one shot after those of another.
+
+    Raises:
+        UsageError: the overlap is not smaller than the window. Raised at the call.
+    """
+    check_overlap(window, overlap)
+    return _gather_shots(frames, window, overlap)
+
+
+def _gather_shots(frames: Iterable[tuple[int, F]], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+    first = 0
+    for _, shot in itertools.groupby(frames, key=lambda numbered: numbered[0]):
+        for piece, held in gather_windows((frame for _, frame in shot), window, overlap, first):
+            yield piece, held
+        first = piece.stop
+
+
+def gather_windows(frames: Iterable[F], window: int, overlap: int, first: int = 0) -> Iterator[tuple[Window, list[F]]]:
     """Cut a stream of frames of unknown length into windows, holding no more than one window of frames.
 
     Args:
         frames: anything, one item a frame; read only as far as the next window needs.
         window: frames in a window.
         overlap: frames that a window shares with the one before it.
+        first: number of the first frame.
 
     Yields:
-        (window, its frames): always exactly `window` frames, the last one of the clip repeated at the tail.
+        (window, its frames): always exactly `window` frames, the last one repeated at the tail.
         Nothing for an empty stream.
 
     Raises:
         UsageError: the overlap is not smaller than the window. Raised at the call.
     """
     check_overlap(window, overlap)
-    return _gather(frames, window, overlap)
+    return _gather(frames, window, overlap, first)
 
 
-def _gather(frames: Iterable[F], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+def _gather(frames: Iterable[F], window: int, overlap: int, first: int) -> Iterator[tuple[Window, list[F]]]:
     held: list[F] = []
-    index = start = covered = 0
+    index, start, covered = 0, first, first
     for frame in frames:
         held.append(frame)
         if len(held) == window:
             covered = start + window
-            yield Window(index, start, covered), list(held)
+            yield Window(index, start, covered, shot=first), list(held)
             del held[: window - overlap]
             index, start = index + 1, start + window - overlap
     total = start + len(held)
     if total > covered:
         pad = window - len(held)
-        yield Window(index, start, total, pad), held + [held[-1]] * pad
+        yield Window(index, start, total, pad, first), held + [held[-1]] * pad

@@ -80,6 +80,27 @@ def test_it_learns_to_tell_textures_apart_and_sends_a_gradient(kind: str) -> Non
     assert all(p.grad is None or not p.requires_grad for p in term.discriminator.parameters())
 
 
+def own_minus_other(mismatch: float) -> float:
+    """How much better a discriminator likes pictures under their own style vector, after some training."""
+    term = make_term(adversarial_mode="xs-x0", mismatch=mismatch, discriminator_lr=5e-3)
+    rng, vectors = np.random.default_rng(0), torch.eye(8)[[0, 1, 0, 1]] * 3
+
+    def pictures(seed: int) -> Tensor:
+        smooth = torch.nn.functional.interpolate(noise(2, seed + 50, 8), SIDE, mode="bilinear")
+        return torch.stack([p for pair in zip(noise(2, seed), smooth, strict=True) for p in pair])
+
+    for step in range(12):
+        jumped = make_jump(torch.zeros(4, 3, SIDE, SIDE), pictures(step), 299)
+        term(dataclasses.replace(jumped, vector=vectors), rng)
+    maps = term.discriminator.features(pictures(99))
+    own, other = (float(term.discriminator(maps, v).detach().mean()) for v in (vectors, vectors.roll(1, 0)))
+    return own - other
+
+
+def test_mismatched_styles_teach_the_discriminator_to_mind_the_style() -> None:
+    assert own_minus_other(1.0) > own_minus_other(0.0) + 0.3
+
+
 def test_small_reference_pictures_are_enlarged() -> None:
     jumped = make_jump(noise(2, 0), noise(2, 1, 32), 299)
     assert make_term()._real(jumped, np.random.default_rng(0), SIDE).shape == (2, 3, SIDE, SIDE)

@@ -116,6 +116,27 @@ def test_slots_beyond_the_resident_ones_are_kept_in_cpu_memory() -> None:
     assert [s.x_t.device.type for s in bank.slots] == ["meta"] * 2 + ["cpu"] * 2 + ["meta", "cpu"]
 
 
+def test_states_drawn_are_spread_over_all_times_alike_as_if_rolled_out_anew() -> None:
+    start, n, rng = 10, 8, np.random.default_rng(0)
+    bank = TrajectoryBank(64, 0.8)
+    bank.put([slot(k, int(rng.integers(1, start + 1))) for k in range(64)])
+    counts = np.zeros(start + 1, int)
+    for _ in range(1000):
+        drawn = bank.draw(n, rng, lambda: slot(0, start))
+        for s in drawn:
+            counts[s.index] += 1
+        bank.put([s.moved(s.x_t, s.index - 1) for s in drawn])
+    assert counts[0] == 0
+    # no trajectory is left before its end, so every time is met once in each: far closer than chance would have it
+    assert np.abs(counts[1:] / (1000 * n / start) - 1).max() < 0.05
+
+
+def test_a_stored_state_does_not_keep_its_batch_in_memory() -> None:
+    batch = torch.zeros(8, 48, 4, 4)
+    moved = slot(1).moved(batch[0], 3)
+    assert moved.x_t.untyped_storage().nbytes() == batch[0].nbytes
+
+
 def test_the_ablation_changes_the_condition_on_the_way() -> None:
     stored, current = slot(1, 3), slot(2, 5)
     mixed = stored.under(current)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.diffusion.schedule import cosine, grid_time, sampling_times
-from stdvid.distill.build import load_entrant
+from stdvid.distill.build import load_entrant, load_entrants
 from stdvid.distill.evaluation import Entrant, Evaluation, Pair, Row, Trajectory, evaluate, half_width
 from stdvid.distill.report import best, unguided
 from stdvid.distill.settings import TeacherSettings
@@ -164,3 +165,11 @@ def test_a_trajectory_starts_where_it_is_told(teacher: Entrant, pairs: list[Pair
     short = Trajectory(teacher.stylizer, condition, evaluation.ways[0].states[0], 10, 1.0)
     assert short.times[0] == 199
     assert len(short.states) == 11
+
+
+def test_runs_whose_folders_have_one_name_are_told_apart(teacher_run: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "a" / "seed0", tmp_path / "b" / "seed0", tmp_path / "seed1"]
+    for folder in folders:
+        shutil.copytree(teacher_run, folder)
+    names = [entrant.name for entrant in load_entrants([str(folder) for folder in folders], 0.6)]
+    assert names == [str(folders[0]), str(folders[1]), "seed1"]
