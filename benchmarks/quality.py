@@ -1,13 +1,13 @@
 """How well a model stylizes, on held-out pairs: style moved, structure kept, sharpness, seconds a frame.
 
-    python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1 --model nano-teacher:50:2]
+    python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1:1.5]
 
-A model is BUNDLE:STEPS:GUIDANCE. "Style moved" is 1 - d(output, reference) / d(input, reference), d the Gram distance
-of EfficientNet-lite0 features (stem and ends of four stages), a network that nothing here is trained on. "Strokes" is
-how many of the other pairs' references are nearer than the own one by the same distance on luminance of equal contrast:
-0 is a brush that follows the reference, (pairs - 1) / 2 is chance. Palette transfer alone and cv2.stylization stand
-beside it. Pairs come from the 5 % of files that training never sees; references are drawn by the worth that training
-gives them (paintings often, clip-art hardly).
+A model is BUNDLE:STEPS:GUIDANCE:STYLE_SCALE. "Style moved" is 1 - d(output, reference) / d(input, reference), d the
+Gram distance of EfficientNet-lite0 features (stem and ends of four stages), a network that nothing here is trained on.
+"Strokes" is how many of the other pairs' references are nearer than the own one by the same distance on luminance of
+equal contrast: 0 is a brush that follows the reference, (pairs - 1) / 2 is chance. Palette transfer alone and
+cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees; references are drawn by the
+worth that training gives them (paintings often, clip-art hardly).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def short_side(image: Image, size_px: int) -> Image:
     return resized.astype(np.uint8, copy=False)
 
 
-def bundle_method(name: str, steps: int, guidance: float, strength: float) -> Method:
+def bundle_method(name: str, steps: int, guidance: float, scale: float, strength: float) -> Method:
     """A bundle as `stdvid stylize` runs it on one frame."""
     bundle = read_bundle(name)
     entry, start, _ = bundle.network_for(strength)
@@ -74,7 +74,7 @@ def bundle_method(name: str, steps: int, guidance: float, strength: float) -> Me
     times = tuple(sampling_times(start, steps))
 
     def stylize(content: Image, reference: Image) -> Image:
-        style = stylizer.read_style([short_side(reference, REFERENCE_SHORT_SIDE_PX)])
+        style = stylizer.read_style([short_side(reference, REFERENCE_SHORT_SIDE_PX)], scale)
         size = (content.shape[1], content.shape[0])
         painter = WindowPainter(stylizer, style, times, config, size, threading.Event())
         painted = painter.paint(Window(0, 0, 1), [Frame(content, 0, Fraction(1), 0)])
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--size", type=int, default=288, help="short side of the working size, px")
     parser.add_argument("--strength", type=float, default=0.6)
-    parser.add_argument("--model", action="append", help="BUNDLE:STEPS:GUIDANCE; repeatable")
+    parser.add_argument("--model", action="append", help="BUNDLE:STEPS:GUIDANCE:STYLE_SCALE; repeatable")
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--sheet", type=Path, help="also write a PNG of all outputs here")
@@ -211,9 +211,9 @@ def main() -> None:
     methods: dict[str, Method] = (
         {"palette only": palette_only, "cv2.stylization": opencv} if arguments.baselines else {}
     )
-    for text in arguments.model or ["nano:4:1"]:
-        bundle, steps, guidance = text.rsplit(":", 2)
-        methods[text] = bundle_method(bundle, int(steps), float(guidance), arguments.strength)
+    for text in arguments.model or ["nano:4:1:1.5"]:
+        bundle, steps, guidance, scale = text.rsplit(":", 3)
+        methods[text] = bundle_method(bundle, int(steps), float(guidance), float(scale), arguments.strength)
 
     if arguments.matrix:
         contents, references = named(photos, arguments.columns), named(styles, arguments.rows)

@@ -30,6 +30,7 @@ _OPTION_NAMES = {
     "sampling.strength": "--strength",
     "sampling.steps": "--steps",
     "sampling.guidance": "--guidance",
+    "sampling.style_scale": "--style-scale",
     "sampling.color": "--color",
     "sampling.seed": "--seed",
     "video.size": "--size",
@@ -104,6 +105,12 @@ def stylize(
     guidance: Annotated[
         float | None,
         typer.Option(metavar="F", help="Push the style beyond what the model gives by itself.", rich_help_panel=_LOOK),
+    ] = None,
+    style_scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F", help="0 to 4: above 1 exaggerates the style, below 1 tones it down.", rich_help_panel=_LOOK
+        ),
     ] = None,
     color: Annotated[
         float | None,
@@ -191,7 +198,14 @@ def stylize(
     if quiet and verbose:
         raise UsageError("both -q and -v; allowed: one of them; drop the other")
     overrides = {
-        "sampling": {"strength": strength, "steps": steps, "guidance": guidance, "color": color, "seed": seed},
+        "sampling": {
+            "strength": strength,
+            "steps": steps,
+            "guidance": guidance,
+            "style_scale": style_scale,
+            "color": color,
+            "seed": seed,
+        },
         "video": {"size": size, "window": window, "overlap": overlap, "consistency": consistency},
         "encode": {"crf": crf, "enc": key_values("--enc", enc or [])},
     }

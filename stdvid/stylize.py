@@ -132,6 +132,7 @@ class Plan:
             "start_time": self.times[0],
             "steps": len(self.times) - 1,
             "guidance": sampling.guidance,
+            "style_scale": sampling.style_scale,
             "seed": sampling.seed,
             "size": f"{self.size[0]}x{self.size[1]}",
             "frames": self.frames,
@@ -232,7 +233,7 @@ def run(
         torch.set_num_threads(job.threads)
     started = time.monotonic()
     stylizer = planned.bundle.load(planned.network, planned.device)
-    style = stylizer.read_style([read_reference(path) for path in job.styles])
+    style = stylizer.read_style([read_reference(path) for path in job.styles], job.config.sampling.style_scale)
     painter = WindowPainter(stylizer, style, planned.times, job.config, planned.size, stop)
     waiting: deque[tuple[int, int]] = deque()
     done = 0

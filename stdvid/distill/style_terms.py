@@ -69,10 +69,8 @@ class StyleTerms:
         side = min(slot.target.shape[-1] for slot in slots)
         targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
         distances = self._distances(images, targets, rng)
-        # where noise hides the picture only a texture laid over everything could match: most weight where it shows
-        seen = 1 - self.schedule.alpha_sigma(t, 1)[1]
         terms = {
-            "style": (settings.style, (seen * distances.diagonal()).mean()),
+            "style": (settings.style, distances.diagonal().mean()),
             "contrastive": (settings.contrastive, contrastive_loss(distances)),
             "structure": (settings.structure, structure_loss(images, content)),
             "low_frequency": (settings.low_frequency, low_frequency_loss(images, content)),
@@ -95,4 +93,6 @@ class StyleTerms:
             with torch.no_grad():
                 wanted = network(targets)
             painted = network(images)
-        return gram_distances(painted, wanted)
+        distances = gram_distances(painted, wanted)
+        # relative to a nearly black reference anything is far: beyond 1 in logarithms, or one such pair leads the step
+        return torch.where(distances < 1, distances, 1 + distances.clamp(min=1).log())

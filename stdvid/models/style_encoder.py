@@ -28,6 +28,10 @@ class StyleCode:
         """The same code for a batch of `n`; only a code of batch 1 can be expanded."""
         return StyleCode(self.tokens.expand(n, -1, -1), self.vector.expand(n, -1))
 
+    def scaled(self, scale: float, null: StyleCode) -> StyleCode:
+        """This code, its vector `scale` times as far from the null style's: guidance without a second network call."""
+        return StyleCode(self.tokens, torch.lerp(null.vector, self.vector, scale))
+
     def select(self, keep: Tensor, other: StyleCode) -> StyleCode:
         """This code where `keep` (bool [N]) is true, `other`'s elsewhere."""
         return StyleCode(

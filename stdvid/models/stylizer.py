@@ -100,16 +100,18 @@ class Stylizer:
         return next(self.model.parameters()).device
 
     @torch.no_grad()
-    def read_style(self, references: Sequence[NDArray[np.uint8]]) -> Style:
+    def read_style(self, references: Sequence[NDArray[np.uint8]], scale: float = 1.0) -> Style:
         """Read reference images, uint8 [H, W, 3] each; several make one style: tokens together, vectors averaged.
 
-        The palette is that of all their pixels, each image weighing the same.
+        The palette is that of all their pixels, each image weighing the same. `scale` above 1 exaggerates what sets the
+        style apart, below 1 tones it down.
         """
         tensors = [to_tensor(image[None]).to(self.device) for image in references]
         codes = [self.model.style(style_crops(t)) for t in tensors]
         tokens = torch.cat([c.tokens.flatten(0, 1) for c in codes])[None]
         vector = torch.stack([c.vector.mean(0) for c in codes]).mean(0, keepdim=True)
-        return Style(StyleCode(tokens, vector), Palette.pooled([Palette.of(t) for t in tensors]))
+        code = StyleCode(tokens, vector)
+        return Style(code.scaled(scale, self.model.style.null(code)), Palette.pooled([Palette.of(t) for t in tensors]))
 
     def condition(self, frames: Tensor, style: Style, color: float, source: Palette | None = None) -> Condition:
         """Bind `frames`, float [T, 3, H, W] in [-1, 1], to a style; `color` 0..1 is how far the palette moves.

@@ -47,7 +47,7 @@ def test_no_help_imports_what_is_heavy() -> None:
     script = """
 import contextlib, io, sys
 from stdvid_cli.app import main
-commands = ["stylize", "probe", "doctor", "presets list", "presets show"]
+commands = ["stylize", "compare", "probe", "doctor", "presets list", "presets show"]
 commands += [f"distill {name}" for name in ("teacher", "student", "eval", "export")]
 for command in commands:
     text = io.StringIO()
@@ -63,7 +63,7 @@ print(sorted({"torch", "diffusers", "av", "decord", "cv2", "accelerate", "numpy"
 def test_every_command_of_the_root_has_a_line_of_help() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for name in ("stylize", "probe", "presets", "distill", "doctor"):
+    for name in ("stylize", "compare", "probe", "presets", "distill", "doctor"):
         [line] = [line for line in result.output.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 2
     assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in " ".join(result.output.split())
@@ -72,7 +72,7 @@ def test_every_command_of_the_root_has_a_line_of_help() -> None:
 def test_settings_are_called_by_options_that_exist() -> None:
     help_text = CliRunner().invoke(app, ["stylize", "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).output
     for setting, option in _OPTION_NAMES.items():
-        assert option == "--" + setting.partition(".")[2]
+        assert option == "--" + setting.partition(".")[2].replace("_", "-")
         assert f"{option} " in help_text, option
 
 

@@ -42,6 +42,16 @@ def test_padding_mirrors_what_is_large_enough_and_repeats_the_border_of_the_rest
     assert torch.equal(pad(small)[..., 0, 16:24], small[..., 0, :])
 
 
+def test_a_style_is_scaled_from_no_style_on_its_way_and_beyond(tiny_nano: Nano) -> None:
+    stylizer = Stylizer(tiny_nano, cosine())
+    torch.nn.init.normal_(tiny_nano.style.null_vector, generator=torch.Generator().manual_seed(0))
+    null, one = tiny_nano.style.null_vector, stylizer.read_style([picture(40, 60)]).code
+    for scale in (0.0, 0.5, 1.0, 2.0):
+        code = stylizer.read_style([picture(40, 60)], scale).code
+        torch.testing.assert_close(code.vector, null + scale * (one.vector - null))
+        assert torch.equal(code.tokens, one.tokens)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (50, 200), (200, 50), (7, 9)])
 def test_style_crops_cover_any_picture(shape: tuple[int, int]) -> None:
     reference = torch.zeros(1, 3, *shape)

@@ -1,0 +1,61 @@
+"""Optical flow between two frames, warping by it, and where it has no match.
+
+A flow is float32 [H, W, 2] in pixels, x then y, on the grid of the frame it starts from: pixel p of frame a is found in
+frame b at p + flow[p].
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Flow = NDArray[np.float32]
+P = TypeVar("P", np.uint8, np.float32)
+
+_SMALLEST_PX = 32
+
+
+class DisFlow:
+    """Dense inverse search (Kroeger et al., arXiv 1603.03590) as OpenCV has it: made for CPUs, deterministic."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def __call__(self, a: Image, b: Image) -> Flow:
+        """The flow from `a` to `b`, uint8 [H, W, 3] each, of one size."""
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (a, b)]
+        height, width = grey[0].shape
+        bottom, right = max(0, _SMALLEST_PX - height), max(0, _SMALLEST_PX - width)
+        if bottom or right:  # smaller than what it searches with
+            grey = [cv2.copyMakeBorder(g, 0, bottom, 0, right, cv2.BORDER_REPLICATE) for g in grey]
+        flow = self._dis.calc(grey[0], grey[1], None)  # type: ignore[call-overload]
+        return np.ascontiguousarray(flow[:height, :width], np.float32)
+
+
+def warp(image: NDArray[P], flow: Flow) -> NDArray[P]:
+    """Frame b seen from frame a: the value of `image` [H, W, C] at p + flow[p], bilinear, its border repeated."""
+    height, width = flow.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    seen = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return seen.reshape(height, width, *image.shape[2:]).astype(image.dtype, copy=False)
+
+
+def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
+    """Where pixels of the frame that `forward` starts from have no match in the other, bool [H, W].
+
+    They lead out of the picture, or going there and back does not return (Sundaram et al., "Dense point trajectories by
+    GPU-accelerated large displacement optical flow", 2010, eq. 5), or lie at a boundary of motion (eq. 6).
+    """
+    height, width = forward.shape[:2]
+    back = warp(backward, forward)
+    gap = np.square(forward + back).sum(-1)
+    length = np.square(forward).sum(-1)
+    lost = gap > 0.01 * (length + np.square(back).sum(-1)) + 0.5
+    boundary = sum(np.square(d).sum(-1) for d in np.gradient(forward, axis=(0, 1))) > 0.01 * length + 0.002
+    x, y = np.arange(width) + forward[..., 0], np.arange(height)[:, None] + forward[..., 1]
+    outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
+    return np.asarray(lost | boundary | outside)
