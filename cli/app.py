@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from stdvid.errors import Interrupted, StdvidError, UsageError
 
-from . import compare, distill, doctor, presets, probe, stylize
+from . import compare, distill, doctor, presets, preview, probe, stylize
 
 
 class _PlainHelp(TyperGroup):
@@ -35,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("stylize", short_help="Repaint a video or image in the style of a reference.")(stylize.stylize)
+app.command("preview", short_help="Paint one frame before paying for the clip.")(preview.preview)
 app.command("compare", short_help="Judge outputs by the clip they were made of.")(compare.compare)
 app.command("probe", short_help="Show what a media file holds.")(probe.probe)
 app.add_typer(presets.app, name="presets")

@@ -61,17 +61,19 @@ class WindowPainter:
         self.stop = stop
         self.network_seconds = 0.0
 
-    def paint(self, window: Window, frames: list[Frame]) -> NDArray[np.float32]:
+    def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> NDArray[np.float32]:
         """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
 
-        Raises Interrupted when asked to stop.
+        `only`: just the frame at this place, as it is among the others; [1, H, W, 3]. Raises Interrupted when asked to
+        stop.
         """
         real = frames[: window.n_frames]
         images = to_tensor(np.stack([frame.image for frame in real]))
         palette = Palette.of(images)
+        wanted = range(len(real)) if only is None else range(only, only + 1)
         groups = []
-        for first in range(0, len(real), self.group):
-            part = slice(first, first + self.group)
+        for first in range(wanted.start, wanted.stop, self.group):
+            part = slice(first, min(first + self.group, wanted.stop))
             groups.append(self._paint_group(images[part], [frame.index for frame in real[part]], palette))
         return np.concatenate(groups)
 

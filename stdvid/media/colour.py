@@ -102,6 +102,16 @@ def output_tags(source: ColourTags | None, source_is_yuv: bool, width: int, heig
     return ColourTags(source.primaries, source.transfer, matrix, 1)
 
 
+def tags_for(pixel_format: str, tags: ColourTags) -> ColourTags:
+    """`tags` as an encoder of this pixel format must carry them: RGB has no matrix (0) and the full range.
+
+    With the matrix of a YUV stream on it, decoders would take its planes for luminance and colour differences.
+    """
+    if VideoFormat(pixel_format).is_rgb:
+        return ColourTags(tags.primaries, tags.transfer, 0, 2)
+    return tags
+
+
 class RgbConverter:
     """Decoded frames -> RGB8 of one size, not turned upright yet. Not thread-safe; keep one per reader.
 
@@ -154,7 +164,7 @@ class EncoderConverter:
 
     def __init__(self, width: int, height: int, pixel_format: str, tags: ColourTags) -> None:
         self._target = (width, height, pixel_format)
-        self._matrix = _SWS_MATRIX[tags.matrix]
+        self._matrix = _SWS_MATRIX[tags.matrix or BT709_TAGS.matrix]
         self._range = ColorRange.JPEG if tags.range == 2 else ColorRange.MPEG
         self._reformatter = VideoReformatter()
 

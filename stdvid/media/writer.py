@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from stdvid.errors import OutputError, UsageError
-from stdvid.media.colour import BT709_TAGS, EncoderConverter, output_tags
+from stdvid.media.colour import BT709_TAGS, EncoderConverter, output_tags, tags_for
 from stdvid.media.encoding import EncoderChoice, add_video_stream, choose_encoder, encoder_time_base
 from stdvid.media.frames import Image, check_pixels
 from stdvid.media.gif import GifPalette
@@ -138,6 +138,7 @@ class VideoWriter:
         tags = BT709_TAGS
         if info is not None:
             tags = output_tags(info.video.colour, info.video.is_yuv, info.video.width, info.video.height)
+        tags = tags_for(choice.pixel_format, tags)
         with self._writing():
             self._file.part.touch()
             self._container = av.open(

@@ -47,7 +47,7 @@ def test_no_help_imports_what_is_heavy() -> None:
     script = """
 import contextlib, io, sys
 from stdvid_cli.app import main
-commands = ["stylize", "compare", "probe", "doctor", "presets list", "presets show"]
+commands = ["stylize", "preview", "compare", "probe", "doctor", "presets list", "presets show"]
 commands += [f"distill {name}" for name in ("teacher", "student", "eval", "export")]
 for command in commands:
     text = io.StringIO()
@@ -63,7 +63,7 @@ print(sorted({"torch", "diffusers", "av", "decord", "cv2", "accelerate", "numpy"
 def test_every_command_of_the_root_has_a_line_of_help() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for name in ("stylize", "compare", "probe", "presets", "distill", "doctor"):
+    for name in ("stylize", "preview", "compare", "probe", "presets", "distill", "doctor"):
         [line] = [line for line in result.output.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 2
     assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in " ".join(result.output.split())

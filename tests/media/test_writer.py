@@ -194,6 +194,22 @@ def test_webm_has_its_own_codec(clip, tmp_path):
     assert probe(tmp_path / "out.webm").video.codec == "vp9"
 
 
+@pytest.mark.parametrize(
+    ("codec", "enc", "extension"),
+    [
+        ("libx264rgb", FAST, "mkv"),
+        ("libx264rgb", FAST, "mp4"),
+        ("ffv1", {"pix_fmt": "bgr0"}, "mkv"),
+        ("png", {}, "mov"),
+    ],
+)
+def test_encoders_of_rgb_keep_every_colour(clip, tmp_path, codec, enc, extension):
+    source, out = clip("in.mp4"), tmp_path / f"out.{extension}"
+    copy(source, out, codec=codec, crf=0 if codec == "libx264rgb" else None, enc=enc)
+    for before, after in zip(PyAVReader(source), PyAVReader(out), strict=True):
+        assert np.array_equal(before.image, after.image)
+
+
 def test_constant_rate_repeats_and_leaves_out(clip, tmp_path):
     source, out = clip("v.mp4", pts=[0, 512, 600, 2048, 2560]), tmp_path / "out.mp4"
     _, writer = copy(source, out, fps_mode="cfr", rate=Fraction(25))

@@ -1,0 +1,174 @@
+"""One frame before paying for the clip: painted as `stylize` paints it, under several settings side by side.
+
+    source - windows around the frame, decoded only -> the frame painted in each, and blended -> a labelled sheet
+
+The palette of a frame is that of its windows and its pixels are those of all windows that hold it; so the windows are
+read as in a whole run, and only this one frame of each goes through the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stdvid.config import StylizeConfig, merge
+from stdvid.diffusion.schedule import sampling_times
+from stdvid.errors import InputError, UsageError
+from stdvid.media.frames import Frame
+from stdvid.media.probe import VideoInfo, probe
+from stdvid.media.reader import PyAVReader
+from stdvid.media.timebase import TimePoint
+from stdvid.models.bundle import read_bundle
+from stdvid.painter import WindowPainter, working_size
+from stdvid.temporal.blend import ramp
+from stdvid.temporal.shots import split_shots
+from stdvid.temporal.windows import Window, gather_shots
+
+Image = NDArray[np.uint8]
+
+AXES = ("strength", "steps", "guidance", "style_scale", "color", "seed")
+"""Settings that a sheet can vary: those of sampling, which leave the windows as they are."""
+
+_LABEL_PX, _MARGIN_PX = 18, 4
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of the clip with the windows that hold it, each with its place in it."""
+
+    frame: Frame
+    windows: tuple[tuple[Window, list[Frame], int], ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture of the sheet and what it says under it."""
+
+    image: Image
+    label: str
+
+
+def find_moment(source: Path, at: TimePoint | None, config: StylizeConfig) -> Moment:
+    """Read the windows around the frame at `at`; None is the middle of the clip as far as its header knows.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no frame there.
+        UsageError: the working size or the overlap is impossible.
+    """
+    info = probe(source)
+    at = at or TimePoint(frame=max(0, _claimed_frames(info) // 2))
+    size = working_size(info, config.video.size)
+    found: list[tuple[Window, list[Frame], int]] = []
+    target: Frame | None = None
+    began: Fraction | None = None
+    read = 0
+    with PyAVReader(source, size=size, info=info) as reader:
+        for window, frames in gather_shots(split_shots(reader), config.video.window, config.video.overlap):
+            real = frames[: window.n_frames]
+            began = real[0].time if began is None else began
+            read = window.stop
+            if target is None:
+                target = next((f for f in real if at.reached(f.index, f.time - began)), None)
+            places = [k for k, frame in enumerate(real) if target is not None and frame.index == target.index]
+            if places:
+                found.append((window, frames, places[0]))
+            elif found:
+                break
+    if target is None:
+        raise InputError(f"'{source}' has {read} frames and none at {at}; an earlier one is needed; lower --at")
+    return Moment(target, tuple(found))
+
+
+def _claimed_frames(info: VideoInfo) -> int:
+    seconds = info.video.duration_s or info.duration_s
+    return info.video.frames_claimed or round((seconds or 0) * info.video.rate)
+
+
+def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeConfig, device: torch.device) -> Cell:
+    """The frame as `stylize` paints it under `config`, uint8, with the seconds that its painting took.
+
+    Raises ModelError or UsageError as planning a run does.
+    """
+    sampling = config.sampling
+    bundle = read_bundle(config.model.base)
+    entry, start, _ = bundle.network_for(sampling.strength)
+    stylizer = bundle.load(entry, device)
+    style = stylizer.read_style(references, sampling.style_scale)
+    height, width = moment.frame.image.shape[:2]
+    times = tuple(sampling_times(start, sampling.steps))
+    painter = WindowPainter(stylizer, style, times, config, (width, height), threading.Event())
+    weights = ramp(config.video.window, config.video.overlap)
+    began = time.monotonic()
+    mean, total = np.zeros((height, width, 3), np.float32), 0
+    for window, frames, place in moment.windows:
+        painted = painter.paint(window, frames, only=place)[0]
+        total += weights[place]
+        mean += (painted - mean) * np.float32(weights[place] / total)
+    seconds = (time.monotonic() - began) / len(moment.windows)
+    return Cell(np.rint(mean).astype(np.uint8), f"{seconds:.2f} s")
+
+
+def variations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination of the settings of a sheet, the last one changing fastest; one empty one without any.
+
+    Raises UsageError for a setting that a sheet cannot vary.
+    """
+    for name in grid:
+        if name not in AXES:
+            raise UsageError(f"a sheet cannot vary {name!r}; it can vary {', '.join(AXES)}; choose among these")
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def sheet(
+    source: Path,
+    moments: Sequence[TimePoint | None],
+    styles: Mapping[str, Sequence[Image]],
+    config: StylizeConfig,
+    grid: Mapping[str, Sequence[Any]],
+    device: torch.device,
+) -> Image:
+    """A labelled picture, uint8 RGB: the source, and a cell for each value of the last setting.
+
+    There is a row for each moment, style and value of the other settings.
+
+    Raises InputError, ModelError or UsageError as the parts do.
+    """
+    configs = [(chosen, merge(config, {"sampling": chosen})) for chosen in variations(grid)]
+    columns = len(list(grid.values())[-1]) if grid else 1
+    rows = []
+    for at in moments:
+        moment = find_moment(source, at, config)
+        for name, references in styles.items():
+            cells = []
+            for chosen, under in configs:
+                cell = paint_moment(moment, references, under, device)
+                words = [name, *(f"{key.replace('_', '-')} {value:g}" for key, value in chosen.items()), cell.label]
+                cells.append(dataclasses.replace(cell, label="  ".join(words)))
+            for first in range(0, len(cells), columns):
+                original = Cell(moment.frame.image, f"frame {moment.frame.index}")
+                rows.append(np.hstack([_labelled(cell) for cell in (original, *cells[first : first + columns])]))
+    return np.vstack(rows)
+
+
+def _labelled(cell: Cell) -> Image:
+    height, width = cell.image.shape[:2]
+    framed = np.full((height + _LABEL_PX + _MARGIN_PX, width + _MARGIN_PX, 3), 255, np.uint8)
+    framed[:height, :width] = cell.image
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+    (long, _), _ = cv2.getTextSize(cell.label, font, scale, 1)
+    scale = min(scale, scale * (width - 4) / max(1, long))
+    cv2.putText(framed, cell.label, (2, height + _LABEL_PX - 5), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return framed
