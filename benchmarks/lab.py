@@ -55,7 +55,7 @@ METHOD_LINES = (
     Line("STD", "nano-student", 3),
     Line("TCD", "nano-tcd", 3),
     Line("LCM", "nano-lcm"),
-    Line("PCM", "nano-pcm"),
+    Line("PCM", "nano-pcm", 3),
     Line("TDD", "nano-tdd"),
 )
 

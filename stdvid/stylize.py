@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def windows(self) -> int | None:
-        """How many windows cover the clip; None if its length is unknown."""
+        """How many windows cover the clip if it has no cut; None if its length is unknown."""
         video = self.job.config.video
         return count_windows(self.frames, video.window, video.overlap) if self.frames else None
 
