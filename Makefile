@@ -67,7 +67,7 @@ train-teacher: $(READY) ## train the embedded teacher on: make train-teacher STY
 	$(TRAIN) teacher --start nano-teacher --out $(STDVID_RUNS)/nano-teacher $(PICTURES)
 
 train-nano: $(READY) ## train the embedded student on: make train-nano STYLES=DIR PHOTOS=DIR
-	$(TRAIN) student --config nano-student-style --teacher nano-teacher --start nano --out $(STDVID_RUNS)/nano $(PICTURES)
+	$(TRAIN) student --config nano-continue --teacher nano-teacher --start nano --out $(STDVID_RUNS)/nano $(PICTURES)
 
 docs: $(READY) ## write docs/cli.md anew
 	$(BIN)/python docs/generate_cli_reference.py

@@ -33,9 +33,13 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Judge outputs by the clip they were made of: do frames belong together, what is left of the source, of the style.
+    """Judge outputs by the clip they were made of: do frames belong together, what is left of the source and the style.
 
-    Warp error and flicker stand beside what the source itself has. Both reward blur: mind sharpness and style moved.
+    Warp error: squared difference of a frame and the one before it (or ten before), moved as the source moved.
+    Difference bias: change from frame to frame that the source has not. Flicker: change where the source stands still.
+    Structure: correlation of edges with the source's. Sharpness: 1 is the source's. Style moved: how much of the
+    distance to the reference is gone. The first line is what the source itself has; a dash: nothing to measure. All
+    figures of time reward blur: mind sharpness and style moved beside them.
     """
     from stdvid.compare import compare as compare_clips
     from stdvid.painter import read_reference

@@ -109,7 +109,9 @@ def stylize(
     style_scale: Annotated[
         float | None,
         typer.Option(
-            metavar="F", help="0 to 4: above 1 exaggerates the style, below 1 tones it down.", rich_help_panel=_LOOK
+            metavar="F",
+            help="0 to 4: above 1 exaggerates the style, below 1 tones it down; 1.5 in the preset nano.",
+            rich_help_panel=_LOOK,
         ),
     ] = None,
     color: Annotated[
@@ -215,6 +217,8 @@ def stylize(
     encode, notes = _encoder(config.encode, target, codec, keep_crf=crf is not None)
     config = dataclasses.replace(config, encode=encode)
     points = {"start": _time("--start", start), "end": _time("--end", end)}
+    if dry_run and target.exists() and not (yes or no):
+        notes.append(f"{target} exists; a run needs -y, or another output")
     reporter = Reporter(as_json=as_json, progress=progress, quiet=quiet)
     with logging_to(log_file, verbose):
         if no and target.exists() and not dry_run:
@@ -233,7 +237,7 @@ def stylize(
             fps_mode=fps_mode,
             device=device,
             threads=threads,
-            overwrite=True if yes else False if no else None,
+            overwrite=True if yes or dry_run else False if no else None,  # a dry run writes nothing
             **points,
         )
         log.debug("settings %s", dataclasses.asdict(config))

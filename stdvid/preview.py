@@ -127,7 +127,8 @@ def variations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """
     for name in grid:
         if name not in AXES:
-            raise UsageError(f"a sheet cannot vary {name!r}; it can vary {', '.join(AXES)}; choose among these")
+            known = ", ".join(axis.replace("_", "-") for axis in AXES)
+            raise UsageError(f"a sheet cannot vary '{name.replace('_', '-')}'; it can vary {known}; choose among these")
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
 

@@ -172,6 +172,17 @@ def test_dry_run_prints_the_plan_and_runs_nothing(
     assert sorted(clip.parent.iterdir()) == before
 
 
+def test_a_dry_run_is_not_stopped_by_an_output_that_exists_but_says_so(
+    library: Library, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = clip.with_name("clip.ink.mp4")
+    output.write_bytes(b"old")
+    assert main(["stylize", str(clip), "--style", "ink.png", "--dry-run"]) == 0
+    assert f"note: {output} exists; a run needs -y" in capsys.readouterr().err
+    assert output.read_bytes() == b"old"
+    assert library.runs == 0
+
+
 @pytest.mark.error_log
 def test_an_output_that_exists(library: Library, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = clip.with_name("out.mp4")
