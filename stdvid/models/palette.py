@@ -1,7 +1,10 @@
-"""Palette transfer: move a picture's colours to a reference's by their mean and covariance.
+"""Palette transfer: give every colour of a picture a colour of the reference, near colours to near colours.
 
-The Monge-Kantorovich linear map is the transport of least displacement between two Gaussians, so colours that
-already agree stay where they are (Pitie and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007).
+Colours are moved by entropic optimal transport from the picture's colours to the reference's (Cuturi, "Sinkhorn
+distances", 2013). Every source colour moves as a whole, while the shares of the reference's are kept softly (unbalanced
+transport: Chizat et al., "Scaling algorithms for unbalanced optimal transport problems", 2018): a dark frame under a
+bright reference stays readable. Where a linear map of means and covariances invents hues, here each result is an
+average of colours that the reference has.
 """
 
 from __future__ import annotations
@@ -10,57 +13,90 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_RIDGE = 1e-4
-"""Added to covariances: a flat picture has none, and must not blow up."""
+BINS = 12
+"""Colours are counted in cells of BINS a channel; a cell counts as the mean of the colours in it."""
+
+NODES = 17
+"""Nodes a channel of the table that a transport is kept as; between them it is linear."""
+
+ENTROPY = 0.05
+"""Weight of the entropy: squared distances in [-1, 1]^3 below it hardly count, which keeps the map smooth."""
+
+SHARE = 4.0
+"""Weight of the Kullback-Leibler divergence from the reference's shares; 0 would ignore how much there is of a colour,
+infinity would copy it."""
+
+_ITERATIONS = 40
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Mean [3] and covariance [3, 3] of RGB in [-1, 1], float64."""
+    """Colours [K, 3], RGB in [-1, 1], and the share [K] that each has; shares add up to 1."""
 
-    mean: Tensor
-    covariance: Tensor
+    colours: Tensor
+    shares: Tensor
 
     @classmethod
     def of(cls, images: Tensor) -> Palette:
-        """Statistics over all pixels of `images`, float [N, 3, H, W] in [-1, 1]."""
-        total, squares, count = 0, 0, images[:, 0].numel()
-        for image in images.detach():  # one at a time: a window of frames in float64 is large
-            pixels = image.flatten(1).double()
-            total, squares = total + pixels.sum(1), squares + pixels @ pixels.mT
-        mean = torch.as_tensor(total) / count
-        covariance = torch.as_tensor(squares) / count - mean[:, None] * mean
-        return cls(mean, covariance + _RIDGE * torch.eye(3, dtype=torch.float64, device=images.device))
+        """Colours over all pixels of `images`, float [N, 3, H, W] in [-1, 1]."""
+        cells = BINS**3
+        count = torch.zeros(cells, device=images.device)
+        total = torch.zeros(cells, 3, device=images.device)
+        for image in images.detach().float():  # one at a time: the indices of a window of frames are large
+            pixels = image.flatten(1).mT.contiguous()
+            r, g, b = ((pixels + 1) * (BINS / 2)).long().clamp(0, BINS - 1).unbind(1)
+            cell = (r * BINS + g) * BINS + b
+            count += torch.bincount(cell, minlength=cells)
+            total.index_add_(0, cell, pixels)
+        seen = count > 0
+        return cls(total[seen] / count[seen, None], count[seen] / count.sum())
 
     @classmethod
     def pooled(cls, palettes: Sequence[Palette]) -> Palette:
         """The palette of several pictures put together, each weighing the same."""
-        means = torch.stack([p.mean for p in palettes])
-        mean = means.mean(0)
-        spread = (means - mean).mT @ (means - mean) / len(palettes)
-        return cls(mean, torch.stack([p.covariance for p in palettes]).mean(0) + spread)
-
-
-def _sqrtm(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    root: Tensor = vectors @ torch.diag(values.clamp(min=1e-12).sqrt()) @ vectors.mT
-    return root
+        shares = torch.cat([p.shares for p in palettes]) / len(palettes)
+        return cls(torch.cat([p.colours for p in palettes]), shares)
 
 
 def transfer_palette(images: Tensor, source: Palette, reference: Palette, amount: float = 1.0) -> Tensor:
-    """Map `images`, float [N, 3, H, W] in [-1, 1], from `source` to `reference`; `amount` 0..1 of the way.
+    """Move the colours of `images`, float [N, 3, H, W] in [-1, 1], from `source` to `reference`.
 
-    Returns the same shape, clamped to [-1, 1]; amount 0 returns the input itself.
+    `amount` 0..1 is how much of the way; 0 returns the input itself. Returns the same shape and range.
     """
     if amount == 0:
         return images
-    root = _sqrtm(source.covariance)
-    inverse_root = torch.linalg.inv(root)
-    matrix = inverse_root @ _sqrtm(root @ reference.covariance @ root) @ inverse_root
-    eye = torch.eye(3, dtype=torch.float64, device=matrix.device)
-    matrix = ((1 - amount) * eye + amount * matrix).to(images)
-    target_mean = ((1 - amount) * source.mean + amount * reference.mean).to(images)
-    moved = torch.einsum("ij,njhw->nihw", matrix, images - source.mean.to(images).view(1, 3, 1, 1))
-    return (moved + target_mean.view(1, 3, 1, 1)).clamp(-1, 1)
+    table = transport_table(source, reference).to(images)
+    n, _, height, width = images.shape
+    places = images.permute(0, 2, 3, 1).flip(-1).reshape(1, n, height, width, 3)  # last axis first
+    moved = F.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
+    return torch.lerp(images, moved, amount).contiguous()
+
+
+def transport_table(source: Palette, reference: Palette) -> Tensor:
+    """Where each colour goes, float [3, NODES, NODES, NODES]: the conditional mean of the transport plan, smoothed.
+
+    The first axis after the channel is red. Colours that the source lacks go where the dual potential sends them
+    (Seguy et al., "Large-scale optimal transport and mapping estimation", 2018).
+    """
+    potential = _potential(source, reference)
+    axis = torch.linspace(-1, 1, NODES, device=potential.device)
+    nodes = torch.cartesian_prod(axis, axis, axis)
+    plan = torch.softmax((potential - torch.cdist(nodes, reference.colours).square()) / ENTROPY, 1)
+    table = (plan @ reference.colours).mT.reshape(3, NODES, NODES, NODES)
+    # a reference of few colours makes a staircase, on which noise would flicker: each node takes its neighbours' mean
+    return F.avg_pool3d(F.pad(table[None], (1,) * 6, mode="replicate"), 3, 1)[0]
+
+
+def _potential(source: Palette, reference: Palette) -> Tensor:
+    """The dual potential of the reference's colours, plus their log shares: [K], by Sinkhorn's iteration on logs."""
+    cost = torch.cdist(source.colours, reference.colours).square() / ENTROPY
+    log_source, log_reference = source.shares.log()[:, None], reference.shares.log()
+    softness = SHARE / (SHARE + ENTROPY)
+    g = torch.zeros_like(log_reference)
+    for _ in range(_ITERATIONS):
+        f = -torch.logsumexp(g + log_reference - cost, 1, keepdim=True)
+        g = -softness * torch.logsumexp(f + log_source - cost, 0)
+    return (g + log_reference) * ENTROPY

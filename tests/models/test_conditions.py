@@ -66,9 +66,8 @@ def test_the_palette_weighs_each_reference_the_same(stylizer: Stylizer) -> None:
     large, small = picture(80, 90, 0, 0, 80), picture(20, 20, 1, 170, 256)
     both = stylizer.read_style([large, small]).palette
     parts = [Palette.of(to_tensor(image[None])) for image in (large, small)]
-    torch.testing.assert_close(both.mean, (parts[0].mean + parts[1].mean) / 2)
-    back = stylizer.read_style([small, large]).palette
-    torch.testing.assert_close(both.covariance, back.covariance)
+    torch.testing.assert_close(both.shares, torch.cat([part.shares for part in parts]) / 2)
+    torch.testing.assert_close(both.colours, torch.cat([part.colours for part in parts]))
 
 
 def test_structure_comes_from_the_source_whatever_the_colours_become(stylizer: Stylizer) -> None:
@@ -87,8 +86,9 @@ def test_a_given_palette_replaces_that_of_the_frames(stylizer: Stylizer) -> None
     frames = to_tensor(picture(24, 24, 0, 100, 140)[None])
     own, same = stylizer.condition(frames, style, 1.0), stylizer.condition(frames, style, 1.0, Palette.of(frames))
     assert torch.equal(own.x_0, same.x_0)
-    neutral = stylizer.condition(frames, style, 1.0, style.palette)  # already there: nothing moves
-    torch.testing.assert_close(neutral.x_0, stylizer.condition(frames, style, 0.0).x_0, atol=1e-5, rtol=0)
+    left = stylizer.condition(frames, style, 0.0)
+    neutral = stylizer.condition(frames, style, 1.0, style.palette)  # already there: hardly anything moves
+    assert float((neutral.x_0 - left.x_0).abs().mean()) < 0.2 * float((own.x_0 - left.x_0).abs().mean())
 
 
 def test_without_guidance_only_the_null_style_is_left(stylizer: Stylizer) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from stdvid.models.nano import Nano, decode, encode
-from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.structure import gaussian_blur, structure_map
 from stdvid.models.style_encoder import StyleCode, StyleEncoder
 
@@ -83,44 +81,3 @@ def test_structure_map_forgets_contrast_and_colour() -> None:
 def test_blur_keeps_a_constant(sigma: float, size: int) -> None:
     image = torch.full((1, 2, size, size), 0.7)
     torch.testing.assert_close(gaussian_blur(image, sigma), image)
-
-
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
-def test_palette_transfer_moves_mean_and_covariance(seed: int) -> None:
-    source = rand(1, 3, 24, 24, seed=seed) * 0.2
-    mixing = torch.eye(3) + 0.3 * rand(3, 3, seed=seed + 1)
-    reference = torch.einsum("ij,njhw->nihw", mixing, rand(1, 3, 24, 24, seed=seed + 2)) * 0.15 + 0.1
-    aim = Palette.of(reference)
-    moved = Palette.of(transfer_palette(source, Palette.of(source), aim))
-    torch.testing.assert_close(moved.mean, aim.mean, atol=1e-3, rtol=0)
-    torch.testing.assert_close(moved.covariance, aim.covariance, atol=2e-3, rtol=0)
-
-
-def test_palette_amount_is_how_far_it_moves() -> None:
-    source, reference = rand(1, 3, 16, 16) * 0.2 - 0.2, rand(1, 3, 16, 16, seed=1) * 0.2 + 0.3
-    own, aim = Palette.of(source), Palette.of(reference)
-    assert transfer_palette(source, own, aim, 0.0) is source
-    half = Palette.of(transfer_palette(source, own, aim, 0.5))
-    torch.testing.assert_close(half.mean, (own.mean + aim.mean) / 2, atol=1e-3, rtol=0)
-
-
-def test_palette_of_a_flat_picture_is_finite() -> None:
-    flat = torch.full((1, 3, 8, 8), 0.4)
-    moved = transfer_palette(flat, Palette.of(flat), Palette.of(rand(1, 3, 16, 16)))
-    assert bool(moved.isfinite().all())
-    assert float(moved.std()) < 0.2
-
-
-def test_pooled_palette_is_that_of_all_pixels() -> None:
-    a, b = rand(1, 3, 20, 20) * 0.3 - 0.4, rand(1, 3, 20, 20, seed=1) * 0.2 + 0.3
-    pooled, whole = Palette.pooled([Palette.of(a), Palette.of(b)]), Palette.of(torch.cat([a, b]))
-    torch.testing.assert_close(pooled.mean, whole.mean)
-    torch.testing.assert_close(pooled.covariance, whole.covariance, atol=5e-4, rtol=1e-2)
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (3, 3, 9, 31)])
-def test_palette_does_not_depend_on_the_order_of_pixels(shape: tuple[int, ...]) -> None:
-    images = rand(*shape)
-    a, b = Palette.of(images), Palette.of(images.flip(-1, -2))
-    torch.testing.assert_close(a.covariance, b.covariance)
