@@ -41,7 +41,10 @@ def preview(
     size: Annotated[str | None, typer.Option(metavar="N|WxH", help="Working size, as of `stylize`.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")] = "auto",
 ) -> None:
-    """Paint one frame before paying for the clip: the same pixels that `stylize` gives it with the same settings.
+    """Paint one frame before paying for the clip: with the colours and the brush that `stylize` gives it.
+
+    Where a run carries strokes from frame to frame (consistency flow), they begin in this frame; with noise and none
+    the pixels are those of the run.
 
     The sheet shows the source, then every value of the last setting; each cell says its settings and seconds a frame.
     """

@@ -135,9 +135,10 @@ def stylize(
         typer.Option(metavar="N", help="Frames that windows share and blend over.", rich_help_panel=_VIDEO),
     ] = None,
     consistency: Annotated[
-        Literal["none", "noise"] | None,
+        Literal["none", "noise", "flow"] | None,
         typer.Option(
-            help="none: new noise for every frame; noise: the same noise for all, so that strokes do not boil.",
+            help="none: new noise for every frame; noise: the same for all, strokes stay on the screen; "
+            "flow: strokes move with what they are on.",
             rich_help_panel=_VIDEO,
         ),
     ] = None,

@@ -94,7 +94,7 @@ class VideoConfig:
     size: int | str = 288
     window: Annotated[int, Range(start=1, to=1024)] = 16
     overlap: Annotated[int, Range(start=0, to=1023)] = 4
-    consistency: Literal["none", "noise"] = "noise"
+    consistency: Literal["none", "noise", "flow"] = "flow"
 
     def __post_init__(self) -> None:
         validate(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from torch import Tensor
 from stdvid.config import StylizeConfig, parse_size
 from stdvid.diffusion.sampler import SampleStep, sample, sample_last
 from stdvid.errors import InputError, Interrupted
+from stdvid.following import Following, Trail
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.models.nano import decode
 from stdvid.models.palette import Palette
-from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import Condition, Style, Stylizer, pad, to_frames, to_tensor, unpad
+from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.windows import Window
 
 REFERENCE_SHORT_SIDE_PX = 320
@@ -44,8 +47,23 @@ def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
     return width, height
 
 
+@dataclass
+class _Shot:
+    """What the windows of a shot share: the palette of the first, and from one to the next, with consistency "flow",
+    the trail of the last frame and the frames, float32 [overlap, H, W, 3], that the next window has as well."""
+
+    palette: Palette
+    trail: Trail | None = None
+    shared: NDArray[np.float32] | None = None
+
+
 class WindowPainter:
-    """Repaints one window of frames; frames of a window share a palette, and by default one noise."""
+    """Repaints the windows of a clip.
+
+    Frames of a window share a palette. With consistency "noise" they share their noise as well; with "flow" the windows
+    of a shot are a chain, to be painted in order: noise and strokes follow the motion from frame to frame, the palette
+    is that of the shot's first window, and frames that windows share are painted once.
+    """
 
     def __init__(
         self,
@@ -60,32 +78,58 @@ class WindowPainter:
         self.group = max(1, PIXELS_PER_CALL // (size[0] * size[1]))
         self.stop = stop
         self.network_seconds = 0.0
+        self._flow = DisFlow()
+        self._shot: _Shot | None = None
 
     def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> NDArray[np.float32]:
         """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
 
-        `only`: just the frame at this place, as it is among the others; [1, H, W, 3]. Raises Interrupted when asked to
-        stop.
+        `only`: just the frame at this place, [1, H, W, 3], as it is among the others; with consistency "flow", as it is
+        where a shot begins with it. Raises Interrupted when asked to stop.
         """
         real = frames[: window.n_frames]
         images = to_tensor(np.stack([frame.image for frame in real]))
-        palette = Palette.of(images)
-        wanted = range(len(real)) if only is None else range(only, only + 1)
-        groups = []
-        for first in range(wanted.start, wanted.stop, self.group):
-            part = slice(first, min(first + self.group, wanted.stop))
-            groups.append(self._paint_group(images[part], [frame.index for frame in real[part]], palette))
-        return np.concatenate(groups)
+        indices = [frame.index for frame in real]
+        following = self.config.video.consistency == "flow"
+        if only is not None:
+            palette = self._shot.palette if self._shot and following else Palette.of(images)
+            part = slice(only, only + 1)
+            return self._paint_group(images[part], indices[part], palette, None)[0]
+        if self._shot is None or window.index == 0 or not following:
+            self._shot = _Shot(Palette.of(images))
+        shot = self._shot
+        painted = [shot.shared] if shot.shared is not None else []
+        for first in range(sum(map(len, painted)), len(real), self.group):
+            part = slice(first, first + self.group)
+            group, shot.trail = self._paint_group(images[part], indices[part], shot.palette, shot.trail)
+            painted.append(group)
+        result = np.concatenate(painted)
+        if shot.trail is not None and self.config.video.overlap:
+            shot.shared = result[-self.config.video.overlap :]
+        return result
+
+    def begin(self, frames: list[Frame]) -> None:
+        """Begin a shot whose first window these are, without painting it: its palette is known then."""
+        self._shot = _Shot(Palette.of(to_tensor(np.stack([frame.image for frame in frames]))))
 
     @torch.no_grad()
-    def _paint_group(self, images: Tensor, indices: list[int], palette: Palette) -> NDArray[np.float32]:
+    def _paint_group(
+        self, images: Tensor, indices: list[int], palette: Palette, trail: Trail | None
+    ) -> tuple[NDArray[np.float32], Trail | None]:
+        """Paint some frames after the one that left `trail`; with consistency "flow" also the trail of the last one."""
         started = time.monotonic()
         sampling = self.config.sampling
         condition = self.stylizer.condition(images, self.style, sampling.color, palette)
+        following = None
+        if self.config.video.consistency == "flow":
+            following = Following(pad(images), decode(condition.x_0), trail, self._flow)
+
+        def noise(step: int) -> Tensor:
+            drawn = self._noise(condition, indices, step)
+            return drawn if following is None else following.noise(drawn)
+
         x = self.stylizer.schedule.add_noise(
-            condition.x_0,
-            self._noise(condition, indices, 0),
-            torch.tensor([self.times[0]], device=condition.x_0.device),
+            condition.x_0, noise(0), torch.tensor([self.times[0]], device=condition.x_0.device)
         )
         steps = sample(
             self.stylizer.denoiser(condition, sampling.guidance),
@@ -93,12 +137,13 @@ class WindowPainter:
             self.times,
             self.stylizer.schedule,
             gamma=sampling.gamma,
-            noise=lambda step: self._noise(condition, indices, step + 1),
+            noise=lambda step: noise(step + 1),
+            refine_x0=following.refine if following else None,
         )
         height, width = images.shape[-2:]
         painted = to_frames(unpad(decode(sample_last(self._until_stopped(steps))), height, width))
         self.network_seconds += time.monotonic() - started
-        return painted
+        return painted, following.trail if following else None
 
     def _until_stopped(self, steps: Iterator[SampleStep]) -> Iterator[SampleStep]:
         for state in steps:
@@ -109,8 +154,7 @@ class WindowPainter:
     def _noise(self, condition: Condition, indices: list[int], step: int) -> Tensor:
         """Noise [T, 48, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
         seed, shape = self.config.sampling.seed, condition.x_0.shape[1:]
-        shared = self.config.video.consistency == "noise"
-        frames = [0] if shared else indices
+        frames = indices if self.config.video.consistency == "none" else [0]
         noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]
         return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(len(indices), -1, -1, -1)
 

@@ -2,8 +2,8 @@
 
     source - windows around the frame, decoded only -> the frame painted in each, and blended -> a labelled sheet
 
-The palette of a frame is that of its windows and its pixels are those of all windows that hold it; so the windows are
-read as in a whole run, and only this one frame of each goes through the network.
+The windows are read as in a whole run, and only this one frame of each goes through the network. With consistency
+"flow" the colours are those of the run and the strokes begin in this frame, where a run has carried them there.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ _LABEL_PX, _MARGIN_PX = 18, 4
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame of the clip with the windows that hold it, each with its place in it."""
+    """A frame of the clip with the windows that hold it, each with its place in it, and its shot's first window."""
 
     frame: Frame
     windows: tuple[tuple[Window, list[Frame], int], ...]
+    first: list[Frame]
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,14 @@ def find_moment(source: Path, at: TimePoint | None, config: StylizeConfig) -> Mo
     size = working_size(info, config.video.size)
     found: list[tuple[Window, list[Frame], int]] = []
     target: Frame | None = None
+    first: list[Frame] = []
     began: Fraction | None = None
     read = 0
     with PyAVReader(source, size=size, info=info) as reader:
         for window, frames in gather_shots(split_shots(reader), config.video.window, config.video.overlap):
             real = frames[: window.n_frames]
+            if window.index == 0 and not found:
+                first = real
             began = real[0].time if began is None else began
             read = window.stop
             if target is None:
@@ -88,7 +92,7 @@ def find_moment(source: Path, at: TimePoint | None, config: StylizeConfig) -> Mo
                 break
     if target is None:
         raise InputError(f"'{source}' has {read} frames and none at {at}; an earlier one is needed; lower --at")
-    return Moment(target, tuple(found))
+    return Moment(target, tuple(found), first)
 
 
 def _claimed_frames(info: VideoInfo) -> int:
@@ -109,6 +113,7 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     height, width = moment.frame.image.shape[:2]
     times = tuple(sampling_times(start, sampling.steps))
     painter = WindowPainter(stylizer, style, times, config, (width, height), threading.Event())
+    painter.begin(moment.first)
     weights = ramp(config.video.window, config.video.overlap)
     began = time.monotonic()
     mean, total = np.zeros((height, width, 3), np.float32), 0

@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> No
         ("[sampling]\nzzz = 1", "known keys: color, gamma, guidance, sampler, seed, steps, strength, style_scale"),
         ("[smpling]\n", "did you mean 'sampling'?"),
         ("strength = 0.5", "it belongs to a table: sampling.strength"),
-        ("[video]\nconsistency = 'flow'", "video.consistency is 'flow', a string; allowed: 'none', 'noise'"),
+        ("[video]\nconsistency = 'glue'", "video.consistency is 'glue', a string; allowed: 'none', 'noise', 'flow'"),
         ("[sampling]\nsteps = 4.0", "sampling.steps is 4.0, a number; allowed: an integer"),
         ("[sampling]\nsteps = true", "sampling.steps is True, a boolean; allowed: an integer"),
         ("[sampling]\nstrength = '0.5'", "sampling.strength is '0.5', a string; allowed: a number"),
@@ -220,7 +220,7 @@ VIDEO = st.fixed_dictionaries(
     optional={
         "size": st.integers(32, 4320) | st.sampled_from(["512x288", "288"]),
         "window": st.integers(5, 1024),
-        "consistency": st.sampled_from(["none", "noise"]),
+        "consistency": st.sampled_from(["none", "noise", "flow"]),
     },
 )
 ENCODE = st.fixed_dictionaries({}, optional={"codec": TEXT, "enc": st.dictionaries(TEXT, TEXT)})

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,53 @@ def test_own_noise_depends_on_the_seed_and_the_frame_alone(stylizer: Stylizer) -
 
 
 def test_one_noise_for_all_paints_equal_frames_alike(stylizer: Stylizer) -> None:
-    twins = painter(stylizer).paint(Window(4, 8, 10), [frame(8, look=1), frame(9, look=1)])
+    twins = painter(stylizer, video={"consistency": "noise"}).paint(
+        Window(4, 8, 10), [frame(8, look=1), frame(9, look=1)]
+    )
     np.testing.assert_allclose(twins[0], twins[1], atol=TOLERANCE)
+
+
+def pan(count: int, step: int = 3) -> list[Frame]:
+    """A camera that moves `step` pixels a frame to the right over a still picture."""
+    coarse = np.random.default_rng(7).integers(40, 216, (16, 40, 3), np.uint8)
+    wide = cv2.resize(coarse, (160, 64), interpolation=cv2.INTER_CUBIC)
+    return [Frame(wide[:, step * i : step * i + 96].copy(), i, Fraction(1, 25), i) for i in range(count)]
+
+
+def test_strokes_move_with_the_picture(stylizer: Stylizer) -> None:
+    """The part that two neighbours both show is painted alike: far more so than under noise fixed to the screen."""
+    errors = {}
+    for mode in ("flow", "noise"):
+        own = painter(stylizer, (599, 299, -1), (96, 64), video={"consistency": mode}, sampling={"color": 1.0})
+        out = own.paint(Window(0, 0, 6), pan(6))
+        errors[mode] = float(np.mean([abs(b[8:-8, 8:-12] - a[8:-8, 11:-9]).mean() for a, b in pairwise(out)]))
+    assert errors["flow"] < 0.3 * errors["noise"]
+
+
+def test_windows_of_a_shot_are_a_chain_without_a_seam(stylizer: Stylizer) -> None:
+    frames, video = pan(9), {"consistency": "flow", "window": 5, "overlap": 1}
+    one = painter(stylizer, size=(96, 64), video=video).paint(Window(0, 0, 9), frames)
+    own = painter(stylizer, size=(96, 64), video=video)
+    calls: list[int] = []
+    parts = []
+    for window in (Window(0, 0, 5), Window(1, 4, 9)):
+        calls += calls_of(stylizer, lambda w=window: parts.append(own.paint(w, frames[w.start : w.stop])))
+    np.testing.assert_array_equal(parts[0][-1], parts[1][0])
+    assert calls == [5, 4]  # the shared frame is painted once
+    assert float(abs(np.concatenate([parts[0], parts[1][1:]]) - one).mean()) < 2  # but for the palette of the window
+    again = own.paint(Window(0, 0, 5), frames[:5])  # a new shot begins afresh
+    np.testing.assert_array_equal(again, parts[0])
+
+
+def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -> None:
+    frames, own = pan(8), painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
+    first = own.paint(Window(0, 0, 4), frames[:4])
+    alone = own.paint(Window(0, 0, 4), frames[:4], only=0)
+    np.testing.assert_allclose(alone[0], first[0], atol=TOLERANCE)
+    rest = own.paint(Window(1, 4, 8), frames[4:])
+    fresh = painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
+    fresh.paint(Window(0, 0, 4), frames[:4])
+    np.testing.assert_array_equal(fresh.paint(Window(1, 4, 8), frames[4:]), rest)
 
 
 def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:

@@ -46,7 +46,7 @@ def style(tmp_path: Path) -> Path:
 
 
 def test_it_is_the_frame_of_the_whole_run(source: Path, style: Path, tmp_path: Path) -> None:
-    config = merge(StylizeConfig(), FAST)
+    config = merge(merge(StylizeConfig(), FAST), {"video": {"consistency": "noise"}})
     run(plan(Job(source=source, styles=(style,), output=tmp_path / "whole.mkv", config=config)))
     with PyAVReader(tmp_path / "whole.mkv") as reader:
         whole = [frame.image.astype(int) for frame in reader]
@@ -58,6 +58,19 @@ def test_it_is_the_frame_of_the_whole_run(source: Path, style: Path, tmp_path: P
         assert int(abs(painted - whole[k]).max()) <= 4  # as far as groups of other sizes round apart
         assert float(abs(painted - whole[k]).mean()) < 0.5
     assert len(find_moment(source, parse_time_point("3f"), config).windows) == 2
+
+
+def test_with_flow_colours_are_those_of_the_run(source: Path, style: Path, tmp_path: Path) -> None:
+    config = merge(StylizeConfig(), FAST)
+    run(plan(Job(source=source, styles=(style,), output=tmp_path / "whole.mkv", config=config)))
+    with PyAVReader(tmp_path / "whole.mkv") as reader:
+        whole = [frame.image.astype(float) for frame in reader]
+    for k in (0, 4, 8, 9, N - 1):
+        painted = paint_moment(
+            find_moment(source, parse_time_point(f"{k}f"), config), [read_reference(style)], config, CPU
+        )
+        limit = 0.5 if k in (0, 9) else 4  # the first of a shot is the very frame
+        assert float(abs(painted.image.mean((0, 1)) - whole[k].mean((0, 1))).max()) < limit
 
 
 def test_time_and_middle_find_their_frame(source: Path) -> None:

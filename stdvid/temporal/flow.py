@@ -36,11 +36,14 @@ class DisFlow:
         return np.ascontiguousarray(flow[:height, :width], np.float32)
 
 
-def warp(image: NDArray[P], flow: Flow) -> NDArray[P]:
-    """Frame b seen from frame a: the value of `image` [H, W, C] at p + flow[p], bilinear, its border repeated."""
+def warp(image: NDArray[P], flow: Flow, interpolation: int = cv2.INTER_LINEAR) -> NDArray[P]:
+    """Frame b seen from frame a: the value of `image` [H, W, C] at p + flow[p], its border repeated.
+
+    `interpolation` is one of OpenCV's.
+    """
     height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    seen = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE)
     return seen.reshape(height, width, *image.shape[2:]).astype(image.dtype, copy=False)
 
 

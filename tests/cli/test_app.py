@@ -75,7 +75,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["stylize"], "INPUT"),
         (["stylize", "x.mp4"], "--style"),
         (["stylize", "x.mp4", "--style", "a.png", "--steps", "many"], "--steps"),
-        (["stylize", "x.mp4", "--style", "a.png", "--consistency", "flow"], "--consistency"),
+        (["stylize", "x.mp4", "--style", "a.png", "--consistency", "glue"], "--consistency"),
         (["stylize", "x.mp4", "--style", "a.png", "--threads", "0"], "--threads"),
         (["stylize", "x.mp4", "--style", "a.png", "--resume"], "--resume"),
         (["stylize", "x.mp4", "y.mp4", "--style", "a.png"], "y.mp4"),

@@ -1,0 +1,89 @@
+"""Carrying pictures and noise along scenes whose motion is known exactly."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from stdvid.temporal.flow import DisFlow, Image
+from stdvid.temporal.propagate import KEPT, Match, Picture, carry_places, follow, match, noise_at, places_of
+
+HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
+
+
+def texture(height: int, width: int, seed: int) -> Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def scene(x: int, light: int = 0) -> Image:
+    """A textured square, its left upper corner at (x, TOP), over a resting background."""
+    image = texture(HEIGHT, WIDTH, 1) // 2 + 40
+    image[TOP : TOP + SQUARE, x : x + SQUARE] = texture(SQUARE, SQUARE, 2) // 2 + 60
+    return image + np.uint8(light)
+
+
+def painting(seed: int = 5) -> Picture:
+    small = np.random.default_rng(seed).uniform(-0.8, 0.8, (HEIGHT // 4, WIDTH // 4, 3)).astype(np.float32)
+    return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+
+
+def unit(image: Image) -> Picture:
+    return image.astype(np.float32) / np.float32(127.5) - 1
+
+
+INSIDE = (slice(TOP + 8, TOP + SQUARE - 8), slice(LEFT + STEP + 8, LEFT + STEP + SQUARE - 8))
+CAME_FROM = (INSIDE[0], slice(LEFT + 8, LEFT + SQUARE - 8))
+UNCOVERED = (slice(TOP + 4, TOP + SQUARE - 4), slice(LEFT, LEFT + STEP))
+
+
+def test_paint_moves_with_the_square_and_what_it_uncovers_is_new() -> None:
+    before, now = scene(LEFT), scene(LEFT + STEP)
+    found, old, new = match(now, before, DisFlow()), painting(), np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    result = follow(new, old, unit(now), unit(now), found)  # the same light in both: nothing but motion
+    moved = follow(new, old, unit(now), unit(before), found)
+    assert float(np.abs(moved[INSIDE] - old[CAME_FROM]).mean()) < 0.08
+    assert float(np.abs(moved[:20] - old[:20]).mean()) < 0.03
+    assert float(np.abs(result[UNCOVERED]).mean()) < 0.25 * float(np.abs(old[UNCOVERED]).mean())
+    assert float(found.trust.max()) <= KEPT + 1e-6
+
+
+def test_another_picture_is_not_followed() -> None:
+    found = match(texture(HEIGHT, WIDTH, 8), scene(LEFT), DisFlow())
+    assert float(found.trust.mean()) < 0.1
+
+
+def test_a_change_of_light_is_taken_over_at_once() -> None:
+    before, now = scene(LEFT), scene(LEFT, light=3)
+    found, old = match(now, before, DisFlow()), painting()
+    assert float(found.trust.mean()) > 0.9
+    result = follow(old, old, unit(now), unit(before), found)
+    step = (result - old) / found.trust
+    assert float(np.median(step)) == pytest.approx(3 / 127.5, rel=0.1)
+
+
+def test_noise_moves_with_the_square_and_keeps_its_values() -> None:
+    noise = np.random.default_rng(0).standard_normal((HEIGHT, WIDTH, 3), np.float32)
+    own = places_of(HEIGHT, WIDTH)
+    assert np.array_equal(noise_at(noise, own), noise)
+    places = carry_places(own, match(scene(LEFT + STEP), scene(LEFT), DisFlow()))
+    carried = noise_at(noise, places)
+    same = (carried[INSIDE] == noise[CAME_FROM]).all(-1)
+    assert float(same.mean()) > 0.8
+    assert float((carried[:20] == noise[:20]).mean()) > 0.95
+    assert set(carried.ravel()) <= set(noise.ravel())
+    assert float(carried.std()) == pytest.approx(1, abs=0.05)
+    blank = Match(np.full((HEIGHT, WIDTH, 2), 7, np.float32), np.zeros((HEIGHT, WIDTH, 1), np.float32))
+    assert np.array_equal(noise_at(noise, carry_places(places, blank)), noise)  # nothing is believed: a new beginning
+
+
+def test_noise_keeps_its_variance_over_a_long_pan() -> None:
+    noise = np.random.default_rng(1).standard_normal((48, 64, 3), np.float32)
+    pan = Match(np.full((48, 64, 2), (1.3, -0.4), np.float32), np.full((48, 64, 1), KEPT, np.float32))
+    places = places_of(48, 64)
+    for _ in range(12):
+        places = carry_places(places, pan)
+    inner = noise_at(noise, places)[8:-8, :40]
+    assert float(inner.std()) == pytest.approx(1, abs=0.06)
+    assert abs(float(inner.mean())) < 0.1
