@@ -3,8 +3,8 @@
     python benchmarks/consistency.py --style starry.png --seconds 2 --size 256 clips/*.mp4
 
 Every clip is stylized under every style and mode, losslessly, and measured by `stdvid.compare`. What counts of the warp
-error is what is above that of the source. Shares are of the first mode's figure; means over clips, each clip weighing
-the same, and the median of flicker.
+error is what is above that of the source. Shares are of the first mode's mean over
+clips; of flicker, the median.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def measure(clip: Path, style: Path, mode: str, size: int, seconds: float, folde
 
 
 def cut(rows: list[dict[str, dict[str, float]]], mode: str, against: str, name: str) -> float:
-    """Mean over clips of how much of `against`'s figure `mode` takes away."""
-    return float(np.nanmean([1 - row[mode][name] / row[against][name] for row in rows]))
+    """How much of `against`'s mean over clips `mode` takes away."""
+    return float(1 - np.nanmean([row[mode][name] for row in rows]) / np.nanmean([row[against][name] for row in rows]))
 
 
 def main() -> None:

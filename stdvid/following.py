@@ -27,7 +27,6 @@ class Trail:
     """What a painted frame hands on to the next, padded as the network sees it; `x_0` is by time t."""
 
     image: NDArray[np.uint8]
-    matched: Picture
     places: Picture
     x_0: dict[int, Picture] = field(default_factory=dict)
 
@@ -35,18 +34,18 @@ class Trail:
 class Following:
     """Some frames of a shot in order, after the one that left `trail`; None begins a shot."""
 
-    def __init__(self, frames: Tensor, matched: Tensor, trail: Trail | None, flow: DisFlow) -> None:
-        """`frames` and, in the palette of the reference, `matched`: float [T, 3, H, W] in [-1, 1], padded."""
+    def __init__(self, frames: Tensor, trail: Trail | None, flow: DisFlow) -> None:
+        """`frames`: float [T, 3, H, W] in [-1, 1], padded."""
         height, width = frames.shape[-2:]
         self._trails: list[Trail] = []
         self._before: list[Trail | None] = []
         self._matches = []
-        for image, light in zip(np.rint(to_frames(frames)).astype(np.uint8), _pictures(matched), strict=True):
+        for image in np.rint(to_frames(frames)).astype(np.uint8):
             found = match(image, trail.image, flow) if trail else None
             places = carry_places(trail.places, found) if trail and found else places_of(height, width)
             self._before.append(trail)
             self._matches.append(found)
-            trail = Trail(image, light, places)
+            trail = Trail(image, places)
             self._trails.append(trail)
 
     @property
@@ -65,7 +64,7 @@ class Following:
             _pictures(decode(x_0)), self._trails, self._before, self._matches, strict=True
         ):
             if before is not None and found is not None:
-                picture = follow(picture, before.x_0[t], ours.matched, before.matched, found)
+                picture = follow(picture, before.x_0[t], found)
             ours.x_0[t] = picture.clip(-X0_LIMIT, X0_LIMIT)
         return _latents([trail.x_0[t] for trail in self._trails]).to(x_0)
 

@@ -122,7 +122,7 @@ class WindowPainter:
         condition = self.stylizer.condition(images, self.style, sampling.color, palette)
         following = None
         if self.config.video.consistency == "flow":
-            following = Following(pad(images), decode(condition.x_0), trail, self._flow)
+            following = Following(pad(images), trail, self._flow)
 
         def noise(step: int) -> Tensor:
             drawn = self._noise(condition, indices, step)

@@ -27,8 +27,15 @@ TRUST_RMS = 0.08
 It falls steeply: what is half old and half new is neither sharp nor in place.
 """
 
+STILL_PX, STILL_RMS = 0.25, 0.01
+"""Shorter flows are the noise of a thing at rest, unless colours (0..1, summed over channels) say that it moves."""
+
+DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
+"""Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
+DETAIL_GAIN a frame at most."""
+
 LIGHT_PX = 8.0
-"""Standard deviation of the blur above which a change of colour is one of light, and is taken over from the source."""
+"""Standard deviation of the blur that parts light, which is always new, from strokes."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +53,35 @@ def match(image: Image, before: Image, flow: DisFlow) -> Match:
     """
     back = flow(image, before)
     seen = ~occluded(back, flow(before, image))
-    gap = (image.astype(np.float32) - warp(before.astype(np.float32), back)) / np.float32(255)
-    gap = np.square(cv2.GaussianBlur(gap, (0, 0), 1.5)).sum(-1)
-    trust = KEPT * seen * np.exp(-np.square(gap / TRUST_RMS**2))
+    still = (np.hypot(back[..., 0], back[..., 1]) < STILL_PX) & (_gap(image, before) < STILL_RMS**2)
+    back[still] = 0
+    trust = KEPT * (seen | still) * np.exp(-np.square(_gap(image, warp(before, back)) / TRUST_RMS**2))
     return Match(back, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None])
 
 
-def follow(x: Picture, before: Picture, light: Picture, light_before: Picture, found: Match) -> Picture:
-    """`x` [H, W, 3], taking over `before` as far as the match is trusted.
+def _gap(image: Image, other: Image) -> Picture:
+    """Squared difference of colour, 0..1, summed over channels, a little blurred: [H, W]."""
+    gap = (image.astype(np.float32) - other.astype(np.float32)) / np.float32(255)
+    return np.asarray(np.square(cv2.GaussianBlur(gap, (0, 0), 1.5)).sum(-1))
 
-    `light` and `light_before` are the sources of the two in the same colours: where the light of the scene changes,
-    what is taken over changes with it at once.
+
+def _with_detail(picture: Picture, model: Picture) -> Picture:
+    """`picture` with detail as strong as that of `model`: being moved again and again has blurred it."""
+    details = [p - cv2.GaussianBlur(p, (0, 0), DETAIL_PX) for p in (picture, model)]
+    ours, wanted = (cv2.GaussianBlur(np.square(d).mean(-1), (0, 0), DETAIL_AREA_PX) + 1e-6 for d in details)
+    gain = np.sqrt(wanted / ours).clip(1, DETAIL_GAIN)
+    sharper: Picture = picture + (gain - 1)[..., None] * details[0]
+    return sharper
+
+
+def follow(x: Picture, before: Picture, found: Match) -> Picture:
+    """`x` [H, W, 3], taking over the strokes of `before` as far as the match is trusted.
+
+    Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once and do
+    not drift, however long the shot.
     """
-    change = light - warp(light_before, found.flow)
-    moved = warp(before, found.flow, cv2.INTER_LANCZOS4) + cv2.GaussianBlur(change, (0, 0), LIGHT_PX)
+    moved = _with_detail(warp(before, found.flow, cv2.INTER_LANCZOS4), x)
+    moved = moved + cv2.GaussianBlur(x - moved, (0, 0), LIGHT_PX)
     result: Picture = x + found.trust * (moved - x)
     return result
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stdvid.temporal.flow import DisFlow, Image
-from stdvid.temporal.propagate import KEPT, Match, Picture, carry_places, follow, match, noise_at, places_of
+from stdvid.temporal.propagate import KEPT, LIGHT_PX, Match, Picture, carry_places, follow, match, noise_at, places_of
 
 HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
 
@@ -29,10 +29,6 @@ def painting(seed: int = 5) -> Picture:
     return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
 
 
-def unit(image: Image) -> Picture:
-    return image.astype(np.float32) / np.float32(127.5) - 1
-
-
 INSIDE = (slice(TOP + 8, TOP + SQUARE - 8), slice(LEFT + STEP + 8, LEFT + STEP + SQUARE - 8))
 CAME_FROM = (INSIDE[0], slice(LEFT + 8, LEFT + SQUARE - 8))
 UNCOVERED = (slice(TOP + 4, TOP + SQUARE - 4), slice(LEFT, LEFT + STEP))
@@ -41,11 +37,10 @@ UNCOVERED = (slice(TOP + 4, TOP + SQUARE - 4), slice(LEFT, LEFT + STEP))
 def test_paint_moves_with_the_square_and_what_it_uncovers_is_new() -> None:
     before, now = scene(LEFT), scene(LEFT + STEP)
     found, old, new = match(now, before, DisFlow()), painting(), np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    result = follow(new, old, unit(now), unit(now), found)  # the same light in both: nothing but motion
-    moved = follow(new, old, unit(now), unit(before), found)
-    assert float(np.abs(moved[INSIDE] - old[CAME_FROM]).mean()) < 0.08
-    assert float(np.abs(moved[:20] - old[:20]).mean()) < 0.03
-    assert float(np.abs(result[UNCOVERED]).mean()) < 0.25 * float(np.abs(old[UNCOVERED]).mean())
+    result, strokes = follow(new, old, found), old - cv2.GaussianBlur(old, (0, 0), LIGHT_PX)
+    assert float(np.abs(result[INSIDE] - strokes[CAME_FROM]).mean()) < 0.3 * float(np.abs(strokes[CAME_FROM]).mean())
+    assert float(np.abs(result[:20] - strokes[:20]).mean()) < 0.1 * float(np.abs(strokes[:20]).mean())
+    assert float(np.abs(result[UNCOVERED]).mean()) < 0.25 * float(np.abs(strokes[UNCOVERED]).mean())
     assert float(found.trust.max()) <= KEPT + 1e-6
 
 
@@ -54,13 +49,12 @@ def test_another_picture_is_not_followed() -> None:
     assert float(found.trust.mean()) < 0.1
 
 
-def test_a_change_of_light_is_taken_over_at_once() -> None:
-    before, now = scene(LEFT), scene(LEFT, light=3)
-    found, old = match(now, before, DisFlow()), painting()
-    assert float(found.trust.mean()) > 0.9
-    result = follow(old, old, unit(now), unit(before), found)
-    step = (result - old) / found.trust
-    assert float(np.median(step)) == pytest.approx(3 / 127.5, rel=0.1)
+def test_a_change_of_light_is_there_at_once_and_strokes_stay() -> None:
+    still, old = match(scene(LEFT), scene(LEFT), DisFlow()), painting()
+    lighter = follow(painting(6) + np.float32(0.2), old, still)
+    assert float(lighter.mean() - painting(6).mean()) == pytest.approx(0.2, abs=0.01)
+    fine = [picture - cv2.GaussianBlur(picture, (0, 0), 2) for picture in (lighter, old)]
+    assert float(np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1]) > 0.9
 
 
 def test_noise_moves_with_the_square_and_keeps_its_values() -> None:
@@ -87,3 +81,22 @@ def test_noise_keeps_its_variance_over_a_long_pan() -> None:
     inner = noise_at(noise, places)[8:-8, :40]
     assert float(inner.std()) == pytest.approx(1, abs=0.06)
     assert abs(float(inner.mean())) < 0.1
+
+
+def test_detail_neither_fades_nor_grows_over_a_long_pan() -> None:
+    """300 frames of half a pixel each; by interpolation alone four fifths of the detail were gone."""
+    rng = np.random.default_rng(2)
+    pan = Match(np.full((64, 64, 2), (0.5, 0.3), np.float32), np.full((64, 64, 1), KEPT, np.float32))
+    picture = first = rng.normal(0, 0.3, (64, 64, 3)).astype(np.float32)
+    for _ in range(300):
+        fresh = rng.normal(0, 0.3, (64, 64, 3)).astype(np.float32)
+        picture = follow(fresh, picture, pan).clip(-1.1, 1.1)
+    assert 0.7 < float(picture.std() / first.std()) < 1.4
+
+
+def test_what_stands_still_is_not_moved_by_noise() -> None:
+    rng = np.random.default_rng(3)
+    noisy = [(scene(LEFT) + rng.normal(0, 0.8, (HEIGHT, WIDTH, 3))).round().clip(0, 255).astype(np.uint8) for _ in "ab"]
+    found = match(noisy[1], noisy[0], DisFlow())
+    assert float((found.flow == 0).all(-1).mean()) > 0.9
+    assert float(found.trust.min()) > 0.9
