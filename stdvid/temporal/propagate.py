@@ -93,10 +93,23 @@ def places_of(height: int, width: int) -> Picture:
 
 
 def carry_places(places: Picture, found: Match) -> Picture:
-    """Places one frame later: what moves takes its place along, what was hidden begins at its own."""
+    """Places one frame later: what moves takes its place along, what was hidden begins at its own.
+
+    So does what would have the same noise as its neighbour: areas of one value would colour the picture. Places are
+    never averaged, which would draw them together; what a flow leaves beyond whole pixels is added to them.
+    """
     height, width = places.shape[:2]
-    carried: Picture = np.where(found.trust > KEPT / 2, warp(places, found.flow), places_of(height, width))
-    return carried
+    own = places_of(height, width)
+    end = own + found.flow
+    nearest = np.rint(end)
+    x, y = (nearest[..., i].astype(np.int64).clip(0, side - 1) for i, side in enumerate((width, height)))
+    carried = places[y, x] + (end - nearest)
+    taken = np.rint(carried)
+    twin = np.zeros((height, width), bool)
+    for axis in (0, 1):
+        twin |= (taken == np.roll(taken, 1, axis)).all(-1)
+    kept = (found.trust > KEPT / 2) & ~twin[..., None]
+    return np.where(kept, carried, own).astype(np.float32)
 
 
 def noise_at(noise: Picture, places: Picture) -> Picture:
