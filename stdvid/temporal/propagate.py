@@ -77,8 +77,7 @@ def _with_detail(picture: Picture, model: Picture) -> Picture:
 def follow(x: Picture, before: Picture, found: Match) -> Picture:
     """`x` [H, W, 3], taking over the strokes of `before` as far as the match is trusted.
 
-    Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once and do
-    not drift, however long the shot.
+    Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once.
     """
     moved = _with_detail(warp(before, found.flow, cv2.INTER_LANCZOS4), x)
     moved = moved + cv2.GaussianBlur(x - moved, (0, 0), LIGHT_PX)
