@@ -117,11 +117,13 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     weights = ramp(config.video.window, config.video.overlap)
     began = time.monotonic()
     mean, total = np.zeros((height, width, 3), np.float32), 0
-    for window, frames, place in moment.windows:
+    # with flow a frame that windows share is painted once
+    windows = moment.windows[:1] if config.video.consistency == "flow" else moment.windows
+    for window, frames, place in windows:
         painted = painter.paint(window, frames, only=place)[0]
         total += weights[place]
         mean += (painted - mean) * np.float32(weights[place] / total)
-    seconds = (time.monotonic() - began) / len(moment.windows)
+    seconds = (time.monotonic() - began) / len(windows)
     return Cell(np.rint(mean).astype(np.uint8), f"{seconds:.2f} s")
 
 

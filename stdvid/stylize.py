@@ -103,7 +103,9 @@ class Plan:
         """Seconds of network time, from the speed of a matrix product measured now; None if the length is unknown."""
         if self.windows is None or self.frames is None:
             return None
-        painted = self.frames + (self.windows - 1) * self.job.config.video.overlap
+        video = self.job.config.video
+        repeated = 0 if video.consistency == "flow" else (self.windows - 1) * video.overlap  # painted in two windows
+        painted = self.frames + repeated
         calls = painted * self.calls_per_frame
         share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
         pixels = math.prod(side + 2 * BORDER_PX for side in self.size)

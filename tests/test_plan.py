@@ -83,13 +83,17 @@ def test_memory_by_hand_and_flat_in_duration(make: Make, clip: Clip) -> None:
     assert wide.memory_mib() == round(500 + (1_000_000 * 57 + 1_000_000 * 450) / 2**20)
 
 
-@pytest.mark.parametrize(("guidance", "steps", "calls"), [(1.0, 2, 28), (2.0, 2, 56), (1.0, 5, 70)])
+@pytest.mark.parametrize(
+    ("consistency", "guidance", "steps", "calls"),
+    [("noise", 1.0, 2, 28), ("none", 2.0, 2, 56), ("noise", 1.0, 5, 70), ("flow", 1.0, 2, 24), ("flow", 2.0, 5, 120)],
+)
 def test_the_estimate_by_hand(
-    make: Make, monkeypatch: pytest.MonkeyPatch, guidance: float, steps: int, calls: int
+    make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, guidance: float, steps: int, calls: int
 ) -> None:
     monkeypatch.setattr("stdvid.stylize._matmul_flops_per_s", lambda device, threads: 1e9)  # a known machine
     monkeypatch.setattr("stdvid.stylize.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
-    video = {"window": 8, "overlap": 2}  # two windows, 8 and 6 real frames: 14 * steps calls
+    # two windows, 8 and 6 real frames: 14 * steps calls; with flow the 2 that they share are painted once
+    video = {"window": 8, "overlap": 2, "consistency": consistency}
     planned = plan(make({"sampling": {"guidance": guidance, "steps": steps}, "video": video}))
     flops = planned.bundle.flops_per_pixel * (64 + 32) * (48 + 32) * calls
     assert planned.estimate_s == pytest.approx(flops / 0.5e9)
