@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stdvid.models.structure import LUMA, structure_map
-from stdvid.models.texture import texture_statistics
 
 HUBER_C = 1e-3
 LOW_FREQUENCY_PX = 8
@@ -34,15 +33,6 @@ def stroke_picture(images: Tensor) -> Tensor:
     luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     luma = luma - luma.mean((2, 3), keepdim=True)
     return (luma / (luma.std((2, 3), keepdim=True) + 0.05) * STROKE_STD).expand(-1, 3, -1, -1)
-
-
-def texture_loss(images: Tensor, references: Tensor, scale: Tensor) -> Tensor:
-    """Huber distance of the texture statistics of two batches [N, 3, H, W], in units of `scale` [SIZE].
-
-    Energies of oriented filters are what hatching, dabs and flat areas differ in; there is no network to be fooled.
-    """
-    difference = (texture_statistics(images) - texture_statistics(references)) / scale
-    return F.huber_loss(difference, torch.zeros_like(difference), delta=1.0)
 
 
 def structure_loss(images: Tensor, content: Tensor) -> Tensor:

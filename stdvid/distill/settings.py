@@ -93,7 +93,6 @@ class StudentLoss:
     style_crop_px: int = 160
     stroke_share: float = 0.5
     contrastive: float = 0.02
-    texture: float = 0.0
     style_networks: tuple[Literal["lite0", "lite1", "lite2"], ...] = ("lite1",)
     structure: float = 0.5
     low_frequency: float = 2.0

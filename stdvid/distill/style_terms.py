@@ -24,7 +24,6 @@ from stdvid.distill.losses import (
     low_frequency_loss,
     stroke_picture,
     structure_loss,
-    texture_loss,
 )
 from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import SlotSource
@@ -69,16 +68,13 @@ class StyleTerms:
         side = min(slot.target.shape[-1] for slot in slots)
         targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
         distances = self._distances(images, targets, rng)
-        terms = {
+        return {
             "style": (settings.style, distances.diagonal().mean()),
             "contrastive": (settings.contrastive, contrastive_loss(distances)),
             "structure": (settings.structure, structure_loss(images, content)),
             "low_frequency": (settings.low_frequency, low_frequency_loss(images, content)),
             "grain": (settings.grain, grain_loss(images, content, targets)),
         }
-        if settings.texture > 0:
-            terms["texture"] = (settings.texture, texture_loss(images, targets, model.style.texture_std))
-        return terms
 
     def _distances(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
         """Gram distances of each picture to each reference of the batch, [N, N]."""

@@ -69,7 +69,7 @@ def test_teacher_resumes_bit_for_bit(teacher_settings: TeacherSettings, tmp_path
         {"bank_refresh": "drop", "bank_condition": False},
         {"states": "rollout"},
         {"begin": "anywhere"},
-        {"style": 1.0, "texture": 0.5, "style_batch": 2, "style_crop_px": 64},
+        {"style": 1.0, "style_batch": 2, "style_crop_px": 64},
         {"method": "tdd"},
         {"adversarial": 0.7},
     ],
