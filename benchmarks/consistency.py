@@ -3,8 +3,7 @@
     python benchmarks/consistency.py --style starry.png --seconds 2 --size 256 clips/*.mp4
 
 Every clip is stylized under every style and mode, losslessly, and measured by `stdvid.compare`. What counts of the warp
-error is what is above that of the source. Shares are of the first mode's mean over
-clips; of flicker, the median.
+error is what is above that of the source. Shares are of the first mode's mean over clips; of flicker, the median.
 """
 
 from __future__ import annotations
@@ -81,8 +80,8 @@ def main() -> None:
                 names.append([clip.name, style.name])
                 words = (f"{m} {row[m]['excess']:.2e}" for m in modes)
                 print(f"{clip.name} {style.name}  warp error above the source's: {'  '.join(words)}", file=sys.stderr)
-                if arguments.json:
-                    arguments.json.write_text(json.dumps({"pairs": names, "figures": rows}, indent=1) + "\n", "utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"pairs": names, "figures": rows}, indent=1) + "\n", "utf-8")
     if not rows:
         raise SystemExit("no clip could be measured")
     first = modes[0]
