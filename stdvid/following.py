@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.models.nano import decode, encode
-from stdvid.models.stylizer import to_frames
+from stdvid.models.stylizer import BORDER_PX, to_frames
 from stdvid.temporal.flow import DisFlow
-from stdvid.temporal.propagate import Picture, carry_places, follow, match, noise_at, places_of
+from stdvid.temporal.propagate import Match, Picture, carry_places, continued, follow, match, noise_at, places_of
 
 X0_LIMIT = 1.1
 """Estimates stay within this: interpolation overshoots."""
@@ -24,7 +24,7 @@ X0_LIMIT = 1.1
 
 @dataclass
 class Trail:
-    """What a painted frame hands on to the next, padded as the network sees it; `x_0` is by time t."""
+    """What a painted frame hands on to the next; `x_0`, by time t, is padded as the network sees it."""
 
     image: NDArray[np.uint8]
     places: Picture
@@ -35,14 +35,13 @@ class Following:
     """Some frames of a shot in order, after the one that left `trail`; None begins a shot."""
 
     def __init__(self, frames: Tensor, trail: Trail | None, flow: DisFlow) -> None:
-        """`frames`: float [T, 3, H, W] in [-1, 1], padded."""
-        height, width = frames.shape[-2:]
+        """`frames`: float [T, 3, H, W] in [-1, 1], without a border: what enters the picture was never in a mirror."""
         self._trails: list[Trail] = []
         self._before: list[Trail | None] = []
-        self._matches = []
+        self._matches: list[Match | None] = []
         for image in np.rint(to_frames(frames)).astype(np.uint8):
             found = match(image, trail.image, flow) if trail else None
-            places = carry_places(trail.places, found) if trail and found else places_of(height, width)
+            places = carry_places(trail.places, found) if trail and found else places_of(*image.shape[:2])
             self._before.append(trail)
             self._matches.append(found)
             trail = Trail(image, places)
@@ -56,7 +55,8 @@ class Following:
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
         picture = _pictures(decode(first[:1]))[0]
-        return _latents([noise_at(picture, trail.places) for trail in self._trails]).to(first)
+        padded = places_of(*picture.shape[:2]) - BORDER_PX
+        return _latents([noise_at(picture, continued(trail.places, padded)) for trail in self._trails]).to(first)
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after that of the frame before."""
@@ -64,7 +64,8 @@ class Following:
             _pictures(decode(x_0)), self._trails, self._before, self._matches, strict=True
         ):
             if before is not None and found is not None:
-                picture = follow(picture, before.x_0[t], found)
+                inside = tuple(slice(BORDER_PX, BORDER_PX + side) for side in ours.image.shape[:2])
+                picture[inside] = follow(picture[inside], before.x_0[t][inside], found)
             ours.x_0[t] = picture.clip(-X0_LIMIT, X0_LIMIT)
         return _latents([trail.x_0[t] for trail in self._trails]).to(x_0)
 

@@ -22,7 +22,7 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.models.nano import decode
 from stdvid.models.palette import Palette
-from stdvid.models.stylizer import Condition, Style, Stylizer, pad, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.windows import Window
 
@@ -122,7 +122,7 @@ class WindowPainter:
         condition = self.stylizer.condition(images, self.style, sampling.color, palette)
         following = None
         if self.config.video.consistency == "flow":
-            following = Following(pad(images), trail, self._flow)
+            following = Following(images, trail, self._flow)
 
         def noise(step: int) -> Tensor:
             drawn = self._noise(condition, indices, step)

@@ -92,23 +92,34 @@ def places_of(height: int, width: int) -> Picture:
 
 
 def carry_places(places: Picture, found: Match) -> Picture:
-    """Places one frame later: what moves takes its place along, what was hidden begins at its own.
+    """Places one frame later: what moves takes its place along, what enters the picture continues its neighbours'.
 
-    So does what would have the same noise as its neighbour: areas of one value would colour the picture. Places are
-    never averaged, which would draw them together; what a flow leaves beyond whole pixels is added to them.
+    What was hidden begins at its own, and so does what would have the same noise as its neighbour: areas of one value
+    would colour the picture.
     """
     height, width = places.shape[:2]
     own = places_of(height, width)
     end = own + found.flow
-    nearest = np.rint(end)
-    x, y = (nearest[..., i].astype(np.int64).clip(0, side - 1) for i, side in enumerate((width, height)))
-    carried = places[y, x] + (end - nearest)
+    carried = continued(places, end)
     taken = np.rint(carried)
     twin = np.zeros((height, width), bool)
     for axis in (0, 1):
         twin |= (taken == np.roll(taken, 1, axis)).all(-1)
-    kept = (found.trust > KEPT / 2) & ~twin[..., None]
-    return np.where(kept, carried, own).astype(np.float32)
+    enters = ((end < 0) | (end > (width - 1, height - 1))).any(-1)
+    kept = ((found.trust[..., 0] > KEPT / 2) | enters) & ~twin
+    return np.where(kept[..., None], carried, own)
+
+
+def continued(places: Picture, at: Picture) -> Picture:
+    """Places at the positions `at` [..., 2], x then y, which may lie outside: the nearest one, plus the way to it.
+
+    They are never averaged, which would draw them together.
+    """
+    height, width = places.shape[:2]
+    nearest = np.rint(at).clip(0, (width - 1, height - 1))
+    x, y = (nearest[..., i].astype(np.int64) for i in (0, 1))
+    found: Picture = (places[y, x] + (at - nearest)).astype(np.float32)
+    return found
 
 
 def noise_at(noise: Picture, places: Picture) -> Picture:
