@@ -35,7 +35,7 @@ def measure(clip: Path, style: Path, mode: str, size: int, seconds: float, folde
     config = merge(load_preset("nano"), {"video": {"size": size, "consistency": mode}, "encode": LOSSLESS})
     job = Job(clip, (style,), output, config, end=parse_time_point(f"{seconds:g}"), audio=False, subtitles=False)
     result = run(plan(job))
-    found = compare(clip, output, [read_reference(style)])
+    [found] = compare(clip, [output], [read_reference(style)])
     output.unlink()
     values = {name: value if value is not None else math.nan for name, value in found.figures.items()}
     floor = {name: value if value is not None else math.nan for name, value in found.floor.items()}

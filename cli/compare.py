@@ -32,6 +32,11 @@ def compare(
         typer.Option("--style", metavar="REF", help="Reference image, or the name of a bundled style; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a web page: a player of all clips side by side, plots, figures."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("-y", help="Overwrite an existing page.")] = False,
 ) -> None:
     """Judge outputs by the clip they were made of: do frames belong together, what is left of the source and the style.
 
@@ -47,30 +52,50 @@ def compare(
     from .names import find_style
 
     references = [read_reference(find_style(name)) for name in style or []]
-    compared = [compare_clips(source, output, references) for output in outputs]
+    if html is not None:
+        from stdvid.media.output import check_output
+
+        for path in (source, *outputs):
+            check_output(html, path, overwrite)
+    compared = compare_clips(source, outputs, references)
+    lines = _lines(compared, styled=bool(references))
+    if html is not None:
+        from stdvid.compare_page import page
+
+        html.write_text(page(source, compared, lines), encoding="utf-8")
     if as_json:
-        import dataclasses
         import json
 
-        rows = [dataclasses.asdict(row) for row in compared]
+        keys = ("output", "frames", "shots", "figures", "floor", "notes")
+        rows = [{key: getattr(row, key) for key in keys} for row in compared]
         print(json.dumps({"source": str(source), "outputs": rows}, default=str))
         return
-    _show(compared, styled=bool(references))
+    _show(compared, lines)
 
 
-def _show(compared: list[Comparison], styled: bool) -> None:
+def _lines(compared: list[Comparison], styled: bool) -> list[list[str]]:
+    """The heading, the source's own, and a line for each output."""
+    columns = [column for column in _COLUMNS if styled or column[0] != "style_moved"]
+
+    def figures(of: dict[str, float | None]) -> list[str]:
+        return [_text(of.get(name), factor, decimals) for name, _, factor, decimals in columns]
+
+    return [
+        ["output", "frames", "shots", *(heading for _, heading, _, _ in columns)],
+        ["(source)", "", "", *figures(compared[0].floor)],
+        *([row.output.name, str(row.frames), str(row.shots), *figures(row.figures)] for row in compared),
+    ]
+
+
+def _show(compared: list[Comparison], lines: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = [column for column in _COLUMNS if styled or column[0] != "style_moved"]
-    table = Table("output", "frames", "shots")
-    for _, heading, _, _ in columns:
-        table.add_column(heading, justify="right")
-    floor = compared[0].floor
-    table.add_row("(source)", "", "", *(_text(floor.get(name), factor, n) for name, _, factor, n in columns))
-    for row in compared:
-        cells = (_text(row.figures.get(name), factor, n) for name, _, factor, n in columns)
-        table.add_row(row.output.name, str(row.frames), str(row.shots), *cells)
+    table = Table()
+    for number, heading in enumerate(lines[0]):
+        table.add_column(heading, justify="right" if number > 2 else "left")
+    for line in lines[1:]:
+        table.add_row(*line)
     console = Console(width=160)
     console.print(table)
     for note in dict.fromkeys(note for row in compared for note in row.notes):

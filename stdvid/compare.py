@@ -1,8 +1,9 @@
 """Outputs against the clip they were made of: do frames belong together, what is left of the source, what of the style.
 
-    source, output - pairs of frames, shot by shot -> figures of each pair -> means
+    source, outputs - frames side by side, shot by shot -> figures of each frame -> means
 
-Flow and occlusion are those of the source, so a frame is judged by how the world moved and not by how the paint did.
+Flow and occlusion are those of the source, so a frame is judged by how the world moved and not by how the paint did;
+outputs of one size share them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from stdvid.temporal.flow import DisFlow, occluded
 from stdvid.temporal.shots import split_shots
 
 Image = NDArray[np.uint8]
+Series = dict[str, dict[int, float]]
+"""Figures by name and number of the frame; frames where there was nothing to measure are left out."""
 
 LONG_FRAMES = 10
 """Distance of the frames that the long-range warp error compares."""
@@ -31,97 +35,175 @@ LONG_FRAMES = 10
 STYLE_EVERY_FRAMES = 10
 """Style is measured on one frame of this many: it changes slowly, and a network takes its time."""
 
+FLOORED = ("warp_error", "warp_error_long", "flicker")
+"""What the source itself has of; with the rest it would be compared with itself."""
+
+FIGURES = (*FLOORED, "difference_bias", "structure", "sharpness")
+
 
 @dataclass(frozen=True)
-class Pair:
-    """A frame of the source and what became of it, uint8 [H, W, 3] of one size."""
+class Moment:
+    """A frame of the source and what became of it in each output, uint8 [H, W, 3] of one size; None: it has ended."""
 
     image: Image
-    painted: Image
+    painted: tuple[Image | None, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Means over a clip; None where there was nothing to measure (a single frame, nothing that stands still).
-
-    `figures` of the output, `floor` the same of the source against itself, where that says anything.
-    """
+    """An output, frame by frame; `floor` the same of the source against itself, where that says anything."""
 
     output: Path
     frames: int
     shots: int
-    figures: dict[str, float | None]
-    floor: dict[str, float | None]
+    series: Series
+    floor_series: Series
     notes: tuple[str, ...]
 
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Means over the clip; None where there was nothing to measure (a single frame, nothing that stands still)."""
+        means = {name: _mean(self.series, name) for name in FIGURES}
+        if "style_before" in self.series:
+            before, after = _mean(self.series, "style_before"), _mean(self.series, "style_after")
+            means["style_moved"] = 1 - after / before if before and after is not None else None
+        return means
 
-def compare(source: Path, output: Path, style: Sequence[Image] = ()) -> Comparison:
-    """Judge `output` by `source`, frame by frame at the output's size, and by `style` if there is one.
+    @property
+    def floor(self) -> dict[str, float | None]:
+        """Means of the source against itself."""
+        return {name: _mean(self.floor_series, name) for name in FLOORED}
+
+
+def _mean(series: Series, name: str) -> float | None:
+    values = series.get(name)
+    return statistics.fmean(values.values()) if values else None
+
+
+def compare(source: Path, outputs: Sequence[Path], style: Sequence[Image] = ()) -> list[Comparison]:
+    """Judge `outputs` by `source`, frame by frame at each output's size, and by `style` if there is one.
 
     Raises:
         InputError: a file is missing or damaged, or they have no frame in common.
         UsageError: a style is given and the packages that measure it are not installed.
     """
-    with PyAVReader(output) as reader:
-        size = reader.size
-    measured = _Sums()
-    moved = _style_moved(style) if style else None
-    history: deque[Pair] = deque(maxlen=LONG_FRAMES)
-    flow, shot, frames, notes = DisFlow(), 0, 0, list[str]()
-    for number, pair in split_shots(_pairs(source, output, size, notes)):
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, output in enumerate(outputs):
+        with PyAVReader(output) as reader:
+            by_size.setdefault(reader.size, []).append(number)
+    distances = _style_distances(style) if style else None
+    found: dict[int, Comparison] = {}
+    for size, numbers in by_size.items():
+        group = _compare_alike(source, [outputs[number] for number in numbers], size, distances)
+        found.update(zip(numbers, group, strict=True))
+    return [found[number] for number in range(len(outputs))]
+
+
+@dataclass
+class _Sums:
+    """An output's figures while frames stream by."""
+
+    frames: int = 0
+    shots: int = 0
+    series: Series = field(default_factory=dict)
+
+    def add(self, name: str, value: float | None) -> None:
+        if value is not None:
+            self.series.setdefault(name, {})[self.frames] = value
+
+
+def _compare_alike(
+    source: Path,
+    outputs: Sequence[Path],
+    size: tuple[int, int],
+    distances: Callable[[Image], float] | None,
+) -> list[Comparison]:
+    """Outputs of one size in one pass."""
+    notes: list[list[str]] = [[] for _ in outputs]
+    ours, theirs = _Sums(), [_Sums() for _ in outputs]
+    history: deque[Moment] = deque(maxlen=LONG_FRAMES)
+    flow, shot = DisFlow(), 0
+    for number, moment in split_shots(_moments(source, outputs, size, notes)):
         if number != shot:
             history.clear()
             shot = number
         if history:
-            _neighbours(pair, history[-1], flow, measured)
-        if len(history) == LONG_FRAMES and frames % LONG_FRAMES == 0:
-            _warped("warp_error_long", pair, history[0], flow, measured)
-        measured.add("structure", edge_correlation(pair.painted, pair.image))
-        measured.add("sharpness", sharpness_ratio(pair.painted, pair.image))
-        if moved and frames % STYLE_EVERY_FRAMES == 0:
-            before, after = moved(pair)
-            measured.add("style_before", before)
-            measured.add("style_after", after)
-        history.append(pair)
-        frames += 1
-    if frames == 0:
-        raise InputError(f"'{output}' and '{source}' have no frame in common; compare a clip with what was made of it")
-    return Comparison(output, frames, shot + 1, *measured.figures(with_style=bool(style)), tuple(notes))
+            _neighbours(moment, history[-1], flow, ours, theirs)
+        if len(history) == LONG_FRAMES and ours.frames % LONG_FRAMES == 0:
+            _warped("warp_error_long", moment, history[0], flow, ours, theirs)
+        styled = distances is not None and ours.frames % STYLE_EVERY_FRAMES == 0
+        before = distances(moment.image) if distances and styled else None
+        for painted, sums in zip(moment.painted, theirs, strict=True):
+            if painted is None:
+                continue
+            sums.add("structure", edge_correlation(painted, moment.image))
+            sums.add("sharpness", sharpness_ratio(painted, moment.image))
+            if distances and styled:
+                sums.add("style_before", before)
+                sums.add("style_after", distances(painted))
+            sums.frames, sums.shots = sums.frames + 1, shot + 1
+        ours.frames += 1
+        history.append(moment)
+    for output, sums in zip(outputs, theirs, strict=True):
+        if sums.frames == 0:
+            raise InputError(
+                f"'{output}' and '{source}' have no frame in common; compare a clip with what was made of it"
+            )
+    return [
+        Comparison(output, sums.frames, sums.shots, sums.series, ours.series, tuple(said))
+        for output, sums, said in zip(outputs, theirs, notes, strict=True)
+    ]
 
 
-def _pairs(source: Path, output: Path, size: tuple[int, int], notes: list[str]) -> Iterator[Pair]:
-    with PyAVReader(source, size=size) as ours, PyAVReader(output) as theirs:
-        originals, painted = iter(ours), iter(theirs)
-        while True:
-            a, b = next(originals, None), next(painted, None)
-            if a is None or b is None:
-                if a is not b:
-                    longer = source if b is None else output
-                    notes.append(f"'{longer.name}' has more frames; those beyond the shorter clip were not compared")
+def _moments(
+    source: Path, outputs: Sequence[Path], size: tuple[int, int], notes: Sequence[list[str]]
+) -> Iterator[Moment]:
+    """Frames side by side until the source ends, or all outputs have."""
+    with ExitStack() as stack:
+        originals = iter(stack.enter_context(PyAVReader(source, size=size)))
+        painted = [iter(stack.enter_context(PyAVReader(output))) for output in outputs]
+        ended = [False] * len(outputs)
+        while not all(ended):
+            original = next(originals, None)
+            frames = [None if done else next(frames, None) for frames, done in zip(painted, ended, strict=True)]
+            for number, frame in enumerate(frames):
+                if not ended[number] and (original is None or frame is None):
+                    ended[number] = True
+                    if original is not frame:
+                        longer = source if frame is None else outputs[number]
+                        notes[number].append(
+                            f"'{longer.name}' has more frames; those beyond the shorter clip were not compared"
+                        )
+            if original is None:
                 return
-            yield Pair(a.image, b.image)
+            if not all(ended):
+                yield Moment(original.image, tuple(None if frame is None else frame.image for frame in frames))
 
 
-def _neighbours(pair: Pair, before: Pair, flow: DisFlow, measured: _Sums) -> None:
-    back = _warped("warp_error", pair, before, flow, measured)
-    still = standing_still(pair.image, before.image, back)
-    measured.add("difference_bias", difference_bias(pair.painted, before.painted, pair.image, before.image))
-    measured.add("flicker", flicker(pair.painted, before.painted, still), flicker(pair.image, before.image, still))
+def _neighbours(moment: Moment, before: Moment, flow: DisFlow, ours: _Sums, theirs: Sequence[_Sums]) -> None:
+    back = _warped("warp_error", moment, before, flow, ours, theirs)
+    still = standing_still(moment.image, before.image, back)
+    ours.add("flicker", flicker(moment.image, before.image, still))
+    for painted, painted_before, sums in zip(moment.painted, before.painted, theirs, strict=True):
+        if painted is not None and painted_before is not None:
+            sums.add("difference_bias", difference_bias(painted, painted_before, moment.image, before.image))
+            sums.add("flicker", flicker(painted, painted_before, still))
 
 
-def _warped(name: str, pair: Pair, before: Pair, flow: DisFlow, measured: _Sums) -> NDArray[np.float32]:
-    back, forth = flow(pair.image, before.image), flow(before.image, pair.image)
+def _warped(
+    name: str, moment: Moment, before: Moment, flow: DisFlow, ours: _Sums, theirs: Sequence[_Sums]
+) -> NDArray[np.float32]:
+    back, forth = flow(moment.image, before.image), flow(before.image, moment.image)
     hidden = occluded(back, forth)
-    measured.add(
-        name,
-        warp_error(pair.painted, before.painted, back, hidden),
-        warp_error(pair.image, before.image, back, hidden),
-    )
+    ours.add(name, warp_error(moment.image, before.image, back, hidden))
+    for painted, painted_before, sums in zip(moment.painted, before.painted, theirs, strict=True):
+        if painted is not None and painted_before is not None:
+            sums.add(name, warp_error(painted, painted_before, back, hidden))
     return back
 
 
-def _style_moved(style: Sequence[Image]) -> Callable[[Pair], tuple[float, float]]:
-    """Distances to the style of a frame of the source and of what became of it."""
+def _style_distances(style: Sequence[Image]) -> Callable[[Image], float]:
+    """The mean distance of a picture to the references of a style."""
     import torch
 
     from stdvid.metrics.features import LiteFeatures
@@ -136,36 +218,8 @@ def _style_moved(style: Sequence[Image]) -> Callable[[Pair], tuple[float, float]
 
     references = [features(image) for image in style]
 
-    def distances(pair: Pair) -> tuple[float, float]:
-        before, after = (
-            statistics.fmean(float(gram_distance(features(image), reference)) for reference in references)
-            for image in (pair.image, pair.painted)
-        )
-        return before, after
+    def distance(image: Image) -> float:
+        maps = features(image)
+        return statistics.fmean(float(gram_distance(maps, reference)) for reference in references)
 
-    return distances
-
-
-class _Sums:
-    """Figures of frames on their way to means."""
-
-    NAMES = ("warp_error", "warp_error_long", "difference_bias", "flicker", "structure", "sharpness")
-
-    def __init__(self) -> None:
-        self._values: dict[str, list[float]] = {}
-
-    def add(self, name: str, value: float | None, floor: float | None = None) -> None:
-        for key, number in ((name, value), (f"{name}:floor", floor)):
-            if number is not None:
-                self._values.setdefault(key, []).append(number)
-
-    def _mean(self, name: str) -> float | None:
-        values = self._values.get(name)
-        return statistics.fmean(values) if values else None
-
-    def figures(self, with_style: bool) -> tuple[dict[str, float | None], dict[str, float | None]]:
-        figures = {name: self._mean(name) for name in self.NAMES}
-        if with_style:
-            before, after = self._mean("style_before"), self._mean("style_after")
-            figures["style_moved"] = 1 - after / before if before and after is not None else None
-        return figures, {name: self._mean(f"{name}:floor") for name in ("warp_error", "warp_error_long", "flicker")}
+    return distance

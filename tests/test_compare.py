@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from stdvid.compare import LONG_FRAMES, compare
+from stdvid.compare import LONG_FRAMES, Comparison
+from stdvid.compare import compare as compare_all
 from stdvid.errors import InputError
 from stdvid_cli.app import main
 
 Clip = Callable[..., Path]
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p", "options": {}, "size": (96, 64)}
 N = 14
+
+
+def compare(source: Path, output: Path, style: Sequence[np.ndarray] = ()) -> Comparison:  # type: ignore[type-arg]
+    """A single output."""
+    [found] = compare_all(source, [output], style)
+    return found
 
 
 def view(k: int, shot: int = 0) -> np.ndarray:  # type: ignore[type-arg]
