@@ -1,9 +1,10 @@
 """How well a model stylizes, on held-out pairs: style moved, structure kept, sharpness, seconds a frame.
 
-    python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1:1.5]
+    python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1:1.5:24]
 
-A model is BUNDLE:STEPS:GUIDANCE:STYLE_SCALE. "Style moved" is 1 - d(output, reference) / d(input, reference), d the
-Gram distance of EfficientNet-lite0 features (stem and ends of four stages), a network that nothing here is trained on.
+A model is BUNDLE:STEPS:GUIDANCE:STYLE_SCALE:STYLE_GUIDANCE. "Style moved" is 1 - d(output, reference) / d(input,
+reference), d the Gram distance of EfficientNet-lite0 features (stem and ends of four stages), a network by which
+nothing here is trained or guided.
 "Strokes" is how many of the other pairs' references are nearer than the own one by the same distance on luminance of
 equal contrast: 0 is a brush that follows the reference, (pairs - 1) / 2 is chance. Palette transfer alone and
 cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees; references are drawn by the
@@ -31,7 +32,6 @@ from rich.table import Table
 from stdvid.config import SamplingConfig, StylizeConfig, find_preset, from_toml
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Pool, load_pool, step_rng
-from stdvid.distill.losses import stroke_picture
 from stdvid.distill.settings import TeacherSettings
 from stdvid.media.frames import Frame
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
@@ -41,6 +41,7 @@ from stdvid.models.bundle import read_bundle
 from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.stylizer import to_frames, to_tensor
 from stdvid.painter import REFERENCE_SHORT_SIDE_PX, WindowPainter
+from stdvid.picture_losses import stroke_picture
 from stdvid.temporal.windows import Window
 
 SHOWN_STYLES = "pg_11027_09c,pg_43936_2cd,tarot_586,aic_f87,aic_613,masters_179,pg_14872_15c,wallart_026"
@@ -65,16 +66,20 @@ def short_side(image: Image, size_px: int) -> Image:
     return resized.astype(np.uint8, copy=False)
 
 
-def bundle_method(name: str, steps: int, guidance: float, scale: float, strength: float) -> Method:
-    """A bundle as `stdvid stylize` runs it on one frame."""
+def bundle_method(text: str, strength: float) -> Method:
+    """A bundle as `stdvid stylize` runs it on one frame; `text` says which and how, as for --model."""
+    name, steps, guidance, scale, iterations = text.rsplit(":", 4)
     bundle = read_bundle(name)
     entry, start, _ = bundle.network_for(strength)
     stylizer = bundle.load(entry, torch.device("cpu"))
-    config = StylizeConfig(sampling=SamplingConfig(steps=steps, guidance=guidance))
-    times = tuple(sampling_times(start, steps))
+    sampling = SamplingConfig(
+        steps=int(steps), guidance=float(guidance), style_scale=float(scale), style_guidance=int(iterations)
+    )
+    config = StylizeConfig(sampling=sampling)
+    times = tuple(sampling_times(start, sampling.steps))
 
     def stylize(content: Image, reference: Image) -> Image:
-        style = stylizer.read_style([short_side(reference, REFERENCE_SHORT_SIDE_PX)], scale)
+        style = stylizer.read_style([short_side(reference, REFERENCE_SHORT_SIDE_PX)], sampling.style_scale)
         size = (content.shape[1], content.shape[0])
         painter = WindowPainter(stylizer, style, times, config, size, threading.Event())
         painted = painter.paint(Window(0, 0, 1), [Frame(content, 0, Fraction(1), 0)])
@@ -194,7 +199,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--size", type=int, default=288, help="short side of the working size, px")
     parser.add_argument("--strength", type=float, default=0.6)
-    parser.add_argument("--model", action="append", help="BUNDLE:STEPS:GUIDANCE:STYLE_SCALE; repeatable")
+    parser.add_argument("--model", action="append", help="BUNDLE:STEPS:GUIDANCE:STYLE_SCALE:STYLE_GUIDANCE")
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--sheet", type=Path, help="also write a PNG of all outputs here")
@@ -211,9 +216,8 @@ def main() -> None:
     methods: dict[str, Method] = (
         {"palette only": palette_only, "cv2.stylization": opencv} if arguments.baselines else {}
     )
-    for text in arguments.model or ["nano:4:1:1.5"]:
-        bundle, steps, guidance, scale = text.rsplit(":", 3)
-        methods[text] = bundle_method(bundle, int(steps), float(guidance), float(scale), arguments.strength)
+    for text in arguments.model or ["nano:4:1:1.5:24"]:
+        methods[text] = bundle_method(text, arguments.strength)
 
     if arguments.matrix:
         contents, references = named(photos, arguments.columns), named(styles, arguments.rows)

@@ -31,6 +31,7 @@ _OPTION_NAMES = {
     "sampling.steps": "--steps",
     "sampling.guidance": "--guidance",
     "sampling.style_scale": "--style-scale",
+    "sampling.style_guidance": "--style-guidance",
     "sampling.color": "--color",
     "sampling.seed": "--seed",
     "video.size": "--size",
@@ -111,6 +112,14 @@ def stylize(
         typer.Option(
             metavar="F",
             help="0 to 4: above 1 exaggerates the style, below 1 tones it down; 1.5 in the preset nano.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = None,
+    style_guidance: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Iterations that draw the reference's strokes into what is new in a frame; 0: none, faster.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
@@ -206,6 +215,7 @@ def stylize(
             "steps": steps,
             "guidance": guidance,
             "style_scale": style_scale,
+            "style_guidance": style_guidance,
             "color": color,
             "seed": seed,
         },

@@ -2,10 +2,12 @@
 
 source frames --flow--> matches --+--> noise of each frame: that of the shot's first, carried along
                                   +--> x_0 of each frame and step: taken over from the frame before
+                                  +--> the last x_0, drawn upon: only where nothing was taken over
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +18,22 @@ from torch import Tensor
 from stdvid.models.nano import decode, encode
 from stdvid.models.stylizer import BORDER_PX, to_frames
 from stdvid.temporal.flow import DisFlow
-from stdvid.temporal.propagate import Match, Picture, carry_places, continued, follow, match, noise_at, places_of
+from stdvid.temporal.propagate import (
+    Match,
+    Picture,
+    carry_places,
+    continued,
+    follow,
+    follow_drawn,
+    fresh,
+    light,
+    match,
+    noise_at,
+    places_of,
+)
+
+Draw = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Draws upon a picture [1, 3, H, W] of a frame's content, of the same shape, as far as [1, 1, H, W] says."""
 
 X0_LIMIT = 1.1
 """Estimates stay within this: interpolation overshoots."""
@@ -24,11 +41,14 @@ X0_LIMIT = 1.1
 
 @dataclass
 class Trail:
-    """What a painted frame hands on to the next; `x_0`, by time t, is padded as the network sees it."""
+    """What a painted frame hands on to the next; `x_0`, by time t, and what was `drawn` upon the last one are padded as
+    the network sees them, and so is the light `lit` that drawing added."""
 
     image: NDArray[np.uint8]
     places: Picture
     x_0: dict[int, Picture] = field(default_factory=dict)
+    drawn: Picture | None = None
+    lit: Picture | None = None
 
 
 class Following:
@@ -64,10 +84,41 @@ class Following:
             _pictures(decode(x_0)), self._trails, self._before, self._matches, strict=True
         ):
             if before is not None and found is not None:
-                inside = tuple(slice(BORDER_PX, BORDER_PX + side) for side in ours.image.shape[:2])
+                inside = _inside(ours)
                 picture[inside] = follow(picture[inside], before.x_0[t][inside], found)
             ours.x_0[t] = picture.clip(-X0_LIMIT, X0_LIMIT)
         return _latents([trail.x_0[t] for trail in self._trails]).to(x_0)
+
+    def draw(self, x_0: Tensor, content: Tensor, draw: Draw) -> Tensor:
+        """The last estimates [T, C, h, w] with what was drawn upon the frames before, and more where they end.
+
+        `content`: latents of the frames in the colours wanted, of the same shape.
+        """
+        images, contents = decode(x_0), decode(content)
+        for number, (picture, ours, before, found) in enumerate(
+            zip(_pictures(images), self._trails, self._before, self._matches, strict=True)
+        ):
+            start, where = picture.copy(), np.ones((*picture.shape[:2], 1), np.float32)
+            if before is not None and before.drawn is not None and before.lit is not None and found is not None:
+                inside = _inside(ours)
+                start[inside] = follow_drawn(picture[inside], before.drawn[inside], before.lit[inside], found)
+                where = _bordered(fresh(found), picture.shape[:2])
+            args = (_tensor(start).to(x_0), contents[number : number + 1], _tensor(where).to(x_0))
+            ours.drawn = _pictures(draw(*args))[0]
+            ours.lit = light(ours.drawn - picture)
+        return _latents([trail.drawn for trail in self._trails if trail.drawn is not None]).to(x_0)
+
+
+def _inside(trail: Trail) -> tuple[slice, ...]:
+    """The frame within its mirrored border."""
+    return tuple(slice(BORDER_PX, BORDER_PX + side) for side in trail.image.shape[:2])
+
+
+def _bordered(inside: Picture, shape: tuple[int, ...]) -> Picture:
+    """[H, W, 1] with its edge repeated over the border, up to `shape`."""
+    height, width = inside.shape[:2]
+    after = [side - BORDER_PX - length for side, length in zip(shape, (height, width), strict=True)]
+    return np.pad(inside, ((BORDER_PX, after[0]), (BORDER_PX, after[1]), (0, 0)), mode="edge")
 
 
 def _pictures(images: Tensor) -> Picture:
@@ -75,5 +126,10 @@ def _pictures(images: Tensor) -> Picture:
     return np.ascontiguousarray(images.float().permute(0, 2, 3, 1).cpu().numpy())
 
 
+def _tensor(picture: Picture) -> Tensor:
+    """[H, W, C] to [1, C, H, W]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+
+
 def _latents(pictures: list[Picture]) -> Tensor:
-    return encode(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous())
+    return encode(torch.cat([_tensor(picture) for picture in pictures]))

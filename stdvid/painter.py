@@ -20,9 +20,10 @@ from stdvid.following import Following, Trail
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
-from stdvid.models.nano import decode
+from stdvid.models.nano import decode, encode
 from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
+from stdvid.style_guidance import StyleGuidance
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.windows import Window
 
@@ -31,6 +32,9 @@ REFERENCE_SHORT_SIDE_PX = 320
 
 PIXELS_PER_CALL = 600_000
 """Frames of a window go through the network in groups of about this many pixels, which bounds memory."""
+
+FULL_SHARE = 3.0
+"""Style guidance makes all of its iterations where this part of a frame, and more, is new: 1 / FULL_SHARE."""
 
 
 def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
@@ -79,6 +83,9 @@ class WindowPainter:
         self.stop = stop
         self.network_seconds = 0.0
         self._flow = DisFlow()
+        self._guidance = None
+        if config.sampling.style_guidance:
+            self._guidance = StyleGuidance(style.pictures, config.sampling.seed, stylizer.device)
         self._shot: _Shot | None = None
 
     def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> NDArray[np.float32]:
@@ -140,15 +147,37 @@ class WindowPainter:
             noise=lambda step: noise(step + 1),
             refine_x0=following.refine if following else None,
         )
+        x = sample_last(self._until_stopped(steps))
+        if self._guidance:
+            x = following.draw(x, condition.x_0, self._draw) if following else self._draw_each(x, condition.x_0)
         height, width = images.shape[-2:]
-        painted = to_frames(unpad(decode(sample_last(self._until_stopped(steps))), height, width))
+        painted = to_frames(unpad(decode(x), height, width))
         self.network_seconds += time.monotonic() - started
         return painted, following.trail if following else None
 
+    def _draw_each(self, x: Tensor, content: Tensor) -> Tensor:
+        """Draw upon frames that know nothing of one another, latents [T, C, h, w]."""
+        images, contents = decode(x), decode(content)
+        everywhere = torch.ones_like(images[:1, :1])
+        parts = zip(images, contents, strict=True)
+        return encode(torch.cat([self._draw(image[None], content[None], everywhere) for image, content in parts]))
+
+    def _draw(self, image: Tensor, content: Tensor, where: Tensor) -> Tensor:
+        """Style guidance of one picture; the less of it is new, the fewer iterations."""
+        sampling = self.config.sampling
+        share = float(where.mean())
+        iterations = round(sampling.style_guidance * min(1.0, FULL_SHARE * share))
+        if self._guidance is None or not iterations:
+            return image
+        return self._guidance.draw(image, content, iterations, where=where, color=sampling.color, check=self._check)
+
+    def _check(self) -> None:
+        if self.stop.is_set():
+            raise Interrupted("interrupted; the output was not written; run the command again")
+
     def _until_stopped(self, steps: Iterator[SampleStep]) -> Iterator[SampleStep]:
         for state in steps:
-            if self.stop.is_set():
-                raise Interrupted("interrupted; the output was not written; run the command again")
+            self._check()
             yield state
 
     def _noise(self, condition: Condition, indices: list[int], step: int) -> Tensor:

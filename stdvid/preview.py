@@ -38,7 +38,7 @@ from stdvid.temporal.windows import Window, gather_shots
 
 Image = NDArray[np.uint8]
 
-AXES = ("strength", "steps", "guidance", "style_scale", "color", "seed")
+AXES = ("strength", "steps", "guidance", "style_scale", "style_guidance", "color", "seed")
 """Settings that a sheet can vary: those of sampling, which leave the windows as they are."""
 
 _LABEL_PX, _MARGIN_PX = 18, 4

@@ -47,6 +47,13 @@ ACTIVATION_BYTES_PER_PIXEL = 450
 NETWORK_SHARE_OF_MATMUL = {torch.float32: 0.7, torch.bfloat16: 0.45}
 """For the estimates of a plan; measured on the embedded model."""
 
+GUIDANCE_FLOPS_PER_PIXEL = 125_000
+"""An iteration of style guidance, as the network work that takes as long."""
+
+FRESH_SHARE = 0.4
+"""Share of the iterations of style guidance that a frame takes with consistency "flow", on average over clips of many
+kinds: much where all moves, nothing where all rests."""
+
 ENCODE_DEPTH = 8
 """Finished frames that may wait for the encoder."""
 
@@ -109,7 +116,9 @@ class Plan:
         calls = painted * self.calls_per_frame
         share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
         pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
-        flops = calls * self.bundle.flops_per_pixel * pixels
+        drawn = painted * (FRESH_SHARE if video.consistency == "flow" and self.frames > 1 else 1)
+        guided = drawn * self.job.config.sampling.style_guidance * GUIDANCE_FLOPS_PER_PIXEL
+        flops = (calls * self.bundle.flops_per_pixel + guided) * pixels
         return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
 
     def memory_mib(self) -> int:
@@ -135,6 +144,7 @@ class Plan:
             "steps": len(self.times) - 1,
             "guidance": sampling.guidance,
             "style_scale": sampling.style_scale,
+            "style_guidance": sampling.style_guidance,
             "seed": sampling.seed,
             "size": f"{self.size[0]}x{self.size[1]}",
             "frames": self.frames,

@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> No
     ("text", "words"),
     [
         ("[sampling]\nstregth = 0.5", "unknown key 'sampling.stregth'; did you mean 'sampling.strength'?"),
-        ("[sampling]\nzzz = 1", "known keys: color, gamma, guidance, sampler, seed, steps, strength, style_scale"),
+        ("[sampling]\nzzz = 1", "known keys: color, gamma, guidance, sampler, seed, steps, strength, style_guidance"),
         ("[smpling]\n", "did you mean 'sampling'?"),
         ("strength = 0.5", "it belongs to a table: sampling.strength"),
         ("[video]\nconsistency = 'glue'", "video.consistency is 'glue', a string; allowed: 'none', 'noise', 'flow'"),
@@ -212,6 +212,7 @@ SAMPLING = st.fixed_dictionaries(
         "steps": st.integers(1, 1000),
         "guidance": st.floats(0, 50),
         "style_scale": st.floats(0, 4),
+        "style_guidance": st.integers(0, 1000),
         "seed": st.integers(0, 2**63 - 1),
     },
 )

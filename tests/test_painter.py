@@ -27,6 +27,7 @@ from stdvid.models.nano import Nano
 from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import Style, Stylizer
 from stdvid.painter import WindowPainter, check_reference, read_reference, working_size
+from stdvid.style_guidance import StyleGuidance
 from stdvid.temporal.windows import Window
 
 TOLERANCE = 0.01 if fast_dtype(torch.device("cpu")) is torch.float32 else 6.0
@@ -54,7 +55,7 @@ def style_of(stylizer: Stylizer) -> Style:
 def painter(
     stylizer: Stylizer, times: tuple[int, ...] = (599, -1), size: tuple[int, int] = (32, 24), **sections: Any
 ) -> WindowPainter:
-    config = merge(StylizeConfig(), {"sampling": {"color": 0.0}})
+    config = merge(StylizeConfig(), {"sampling": {"color": 0.0, "style_guidance": 0}})
     return WindowPainter(stylizer, style_of(stylizer), times, merge(config, sections), size, threading.Event())
 
 
@@ -158,6 +159,36 @@ def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -
     fresh = painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
     fresh.paint(Window(0, 0, 4), frames[:4])
     np.testing.assert_array_equal(fresh.paint(Window(1, 4, 8), frames[4:]), rest)
+
+
+@pytest.mark.parametrize("consistency", ["none", "noise", "flow"])
+def test_style_guidance_draws_upon_every_frame(stylizer: Stylizer, consistency: str) -> None:
+    frames = [frame(index, look=0) for index in range(3)]
+    plain, drawn = (
+        painter(stylizer, sampling={"style_guidance": n}, video={"consistency": consistency}).paint(
+            Window(0, 0, 3), frames
+        )
+        for n in (0, 6)
+    )
+    assert drawn.shape == plain.shape
+    assert all(np.abs(a - b).mean() > 1 for a, b in zip(plain, drawn, strict=True))
+
+
+def test_with_flow_what_was_drawn_is_not_drawn_again(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    iterations: list[int] = []
+    draw = StyleGuidance.draw
+
+    def counted(
+        self: StyleGuidance, image: torch.Tensor, content: torch.Tensor, n: int, **options: Any
+    ) -> torch.Tensor:
+        iterations.append(n)
+        return draw(self, image, content, n, **options)
+
+    monkeypatch.setattr(StyleGuidance, "draw", counted)
+    frames = [frame(0, look=0), frame(1, look=0), frame(2, look=7)]
+    out = painter(stylizer, sampling={"style_guidance": 6}).paint(Window(0, 0, 3), frames)
+    assert iterations == [6, 6]  # a still frame costs nothing, another picture everything
+    assert np.abs(out[1] - out[0]).max() < TOLERANCE
 
 
 def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:

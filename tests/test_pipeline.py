@@ -25,7 +25,7 @@ from stdvid.stylize import Job, Progress, plan, run
 
 Clip = Callable[..., Path]
 FAST: dict[str, Any] = {
-    "sampling": {"steps": 1},
+    "sampling": {"steps": 1, "style_guidance": 0},
     "video": {"size": 32, "window": 5, "overlap": 2},
     "encode": {"crf": 0, "enc": {"preset": "ultrafast"}},
 }
@@ -109,17 +109,24 @@ def test_a_shot_is_stylized_as_if_it_were_alone(clip: Clip, style: Path, tmp_pat
         assert int(abs(part - alone).max()) <= 4  # a window of the other shot would change its palette and blend
 
 
+@pytest.mark.parametrize("guided", [0, 6])
 def test_same_seed_same_frames_whatever_the_groups(
-    clip: Clip, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Clip, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: int
 ) -> None:
     source = clip("seed.mp4", n=7)
     for name, seed, pixels in (("a", 0, 600_000), ("b", 0, 2_000), ("c", 1, 600_000)):
         monkeypatch.setattr("stdvid.painter.PIXELS_PER_CALL", pixels)
-        run(plan(make_job(source, style, tmp_path / f"{name}.mp4", {"sampling": {"seed": seed}})))
+        run(
+            plan(
+                make_job(
+                    source, style, tmp_path / f"{name}.mp4", {"sampling": {"seed": seed, "style_guidance": guided}}
+                )
+            )
+        )
     a, b, c = (frames_of(tmp_path / f"{name}.mp4")[0].astype(int) for name in "abc")
-    # one and two frames a call may round apart in the last bit of the network's precision
-    assert int(abs(a - b).max()) <= (1 if fast_dtype(torch.device("cpu")) is torch.float32 else 4)
-    assert float(abs(a - b).mean()) < 0.1
+    # one and two frames a call may round apart in the last bit of the network's precision; a descent makes more of it
+    assert int(abs(a - b).max()) <= (1 if fast_dtype(torch.device("cpu")) is torch.float32 else 4) * (1 + guided)
+    assert float(abs(a - b).mean()) < 0.1 * (1 + guided)
     assert float(abs(a - c).mean()) > 1
 
 
@@ -134,7 +141,8 @@ def test_a_still_clip_stays_still_and_boils_under_new_noise(clip: Clip, style: P
         container.mux(stream.encode(None))
     flicker = {}
     for mode in ("flow", "noise", "none"):
-        run(plan(make_job(still, style, tmp_path / f"{mode}.mp4", {"video": {"consistency": mode}})))
+        sections = {"video": {"consistency": mode}, "sampling": {"style_guidance": 4}}
+        run(plan(make_job(still, style, tmp_path / f"{mode}.mp4", sections)))
         frames = frames_of(tmp_path / f"{mode}.mp4")[0].astype(float)
         flicker[mode] = float(abs(np.diff(frames, axis=0)).mean())
     assert flicker["flow"] < 0.6

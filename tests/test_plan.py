@@ -42,7 +42,7 @@ def make(clip: Clip, bundle: Bundle, tmp_path: Path) -> Make:
     def job(overrides: dict[str, Any] | None = None, **options: Any) -> Job:
         base = {
             "model": {"base": str(bundle.folder)},
-            "sampling": {"steps": 2},
+            "sampling": {"steps": 2, "style_guidance": 0},
             "encode": {"enc": {"preset": "ultrafast"}},
         }
         config = merge(merge(StylizeConfig(), base), overrides or {})
@@ -97,6 +97,18 @@ def test_the_estimate_by_hand(
     planned = plan(make({"sampling": {"guidance": guidance, "steps": steps}, "video": video}))
     flops = planned.bundle.flops_per_pixel * (64 + 32) * (48 + 32) * calls
     assert planned.estimate_s == pytest.approx(flops / 0.5e9)
+
+
+@pytest.mark.parametrize(("consistency", "drawn"), [("noise", 14), ("flow", 12 * 0.4)])
+def test_style_guidance_is_in_the_estimate(
+    make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, drawn: float
+) -> None:
+    monkeypatch.setattr("stdvid.stylize._matmul_flops_per_s", lambda device, threads: 1e9)
+    monkeypatch.setattr("stdvid.stylize.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
+    video = {"window": 8, "overlap": 2, "consistency": consistency}
+    plain, guided = (plan(make({"sampling": {"style_guidance": n}, "video": video})).estimate_s for n in (0, 10))
+    assert plain is not None
+    assert guided == pytest.approx(plain + drawn * 10 * 125_000 * (64 + 32) * (48 + 32) / 0.5e9)
 
 
 def test_the_speed_of_this_machine_is_measured_once(make: Make) -> None:

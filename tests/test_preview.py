@@ -24,7 +24,7 @@ from stdvid_cli.app import main
 Clip = Callable[..., Path]
 CPU = torch.device("cpu")
 FAST = {
-    "sampling": {"steps": 1},
+    "sampling": {"steps": 1, "style_guidance": 0},
     "video": {"size": 32, "window": 5, "overlap": 2},
     "encode": {"crf": 0, "codec": "libx264rgb", "enc": {"preset": "ultrafast"}},
 }

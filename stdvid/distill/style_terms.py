@@ -18,18 +18,13 @@ from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.diffusion.solver import jump
 from stdvid.distill.bank import TrajectoryBank, stack
 from stdvid.distill.consistency import X0_LIMIT
-from stdvid.distill.losses import (
-    contrastive_loss,
-    grain_loss,
-    low_frequency_loss,
-    stroke_picture,
-    structure_loss,
-)
+from stdvid.distill.losses import contrastive_loss
 from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import SlotSource
 from stdvid.metrics.features import LiteFeatures
 from stdvid.metrics.style import gram_distances
 from stdvid.models.nano import Nano, decode
+from stdvid.picture_losses import grain_loss, low_frequency_loss, stroke_picture, structure_loss
 
 FEATURE_STRIDE_PX = 16
 """The deepest feature map of the style networks has one position per this many pixels."""

@@ -38,10 +38,11 @@ def to_frames(images: Tensor) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Style:
-    """A read reference: its code (batch 1) and its palette."""
+    """A read reference: its code (batch 1), its palette, and its pictures, float [1, 3, H, W] in [-1, 1]."""
 
     code: StyleCode
     palette: Palette
+    pictures: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Stylizer:
         tokens = torch.cat([c.tokens.flatten(0, 1) for c in codes])[None]
         vector = torch.stack([c.vector.mean(0) for c in codes]).mean(0, keepdim=True)
         code = StyleCode(tokens, vector)
-        return Style(code.scaled(scale, self.model.style.null(code)), Palette.pooled([Palette.of(t) for t in tensors]))
+        scaled = code.scaled(scale, self.model.style.null(code))
+        return Style(scaled, Palette.pooled([Palette.of(t) for t in tensors]), tuple(tensors))
 
     def condition(self, frames: Tensor, style: Style, color: float, source: Palette | None = None) -> Condition:
         """Bind `frames`, float [T, 3, H, W] in [-1, 1], to a style; `color` 0..1 is how far the palette moves.

@@ -65,12 +65,17 @@ def _gap(image: Image, other: Image) -> Picture:
     return np.asarray(np.square(cv2.GaussianBlur(gap, (0, 0), 1.5)).sum(-1))
 
 
-def _with_detail(picture: Picture, model: Picture) -> Picture:
-    """`picture` with detail as strong as that of `model`: being moved again and again has blurred it."""
-    details = [p - cv2.GaussianBlur(p, (0, 0), DETAIL_PX) for p in (picture, model)]
-    ours, wanted = (cv2.GaussianBlur(np.square(d).mean(-1), (0, 0), DETAIL_AREA_PX) + 1e-6 for d in details)
-    gain = np.sqrt(wanted / ours).clip(1, DETAIL_GAIN)
-    sharper: Picture = picture + (gain - 1)[..., None] * details[0]
+def _detail(picture: Picture) -> tuple[Picture, Picture]:
+    """What is finer than DETAIL_PX, [H, W, 3], and how strong it is around each pixel, [H, W]."""
+    fine = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX)
+    return fine, cv2.GaussianBlur(np.square(fine).mean(-1), (0, 0), DETAIL_AREA_PX) + np.float32(1e-6)
+
+
+def _sharpened(picture: Picture, strength: Picture) -> Picture:
+    """`picture` with detail of `strength` [H, W]: being moved again and again has blurred it."""
+    fine, ours = _detail(picture)
+    gain = np.sqrt(strength / ours).clip(1, DETAIL_GAIN)
+    sharper: Picture = picture + (gain - 1)[..., None] * fine
     return sharper
 
 
@@ -79,10 +84,34 @@ def follow(x: Picture, before: Picture, found: Match) -> Picture:
 
     Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once.
     """
-    moved = _with_detail(warp(before, found.flow, cv2.INTER_LANCZOS4), x)
-    moved = moved + cv2.GaussianBlur(x - moved, (0, 0), LIGHT_PX)
+    moved = _sharpened(warp(before, found.flow, cv2.INTER_LANCZOS4), _detail(x)[1])
+    moved = moved + light(x - moved)
     result: Picture = x + found.trust * (moved - x)
     return result
+
+
+def follow_drawn(x: Picture, before: Picture, lit: Picture, found: Match) -> Picture:
+    """As `follow`, where `before` was drawn upon after it was estimated, and `x` is not yet.
+
+    What was drawn stays: its detail keeps the strength that it had, nothing of `x` is mixed in where the match is
+    trusted, and the light that drawing added, `lit` [H, W, 3], moves along.
+    """
+    strength = warp(_detail(before)[1][..., None], found.flow)[..., 0]
+    moved = _sharpened(warp(before, found.flow, cv2.INTER_LANCZOS4), strength)
+    moved = moved + light(x - moved) + warp(lit, found.flow)
+    result: Picture = x + found.trust / KEPT * (moved - x)
+    return result
+
+
+def light(picture: Picture) -> Picture:
+    """What is coarser than LIGHT_PX."""
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), LIGHT_PX))
+
+
+def fresh(found: Match) -> Picture:
+    """Where nothing was taken over, [H, W, 1], 0..1."""
+    share: Picture = 1 - found.trust / KEPT
+    return share
 
 
 def places_of(height: int, width: int) -> Picture:

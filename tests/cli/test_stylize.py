@@ -127,8 +127,9 @@ def test_defaults(library: Library, clip: Path, capsys: pytest.CaptureFixture[st
 def test_every_option_reaches_the_job(library: Library, clip: Path) -> None:
     options = (
         "--style a.png --style b.png -o {stem}_{style}_{preset}.mkv --preset nano-fast --strength .5 --steps 3 "
-        "--guidance 1.5 --style-scale 2 --color 0 --seed 9 --size 128x64 --window 8 --overlap 3 --consistency none "
-        "--start 12f --end 3.5 --codec libx265 --crf 30 --enc preset=fast --enc tune=grain --fps-mode cfr --an --sn "
+        "--guidance 1.5 --style-scale 2 --style-guidance 7 --color 0 --seed 9 --size 128x64 --window 8 --overlap 3 "
+        "--consistency none --start 12f --end 3.5 "
+        "--codec libx265 --crf 30 --enc preset=fast --enc tune=grain --fps-mode cfr --an --sn "
         "--device cpu --threads 1 -y"
     )
     folder = clip.parent
@@ -139,7 +140,15 @@ def test_every_option_reaches_the_job(library: Library, clip: Path) -> None:
     assert job.config == merge(
         StylizeConfig(),
         {
-            "sampling": {"strength": 0.5, "steps": 3, "guidance": 1.5, "style_scale": 2, "color": 0, "seed": 9},
+            "sampling": {
+                "strength": 0.5,
+                "steps": 3,
+                "guidance": 1.5,
+                "style_scale": 2,
+                "style_guidance": 7,
+                "color": 0,
+                "seed": 9,
+            },
             "video": {"size": "128x64", "window": 8, "overlap": 3, "consistency": "none"},
             "encode": {"codec": "libx265", "crf": 30, "enc": {"preset": "fast", "tune": "grain"}},
         },
@@ -286,6 +295,7 @@ def test_the_log_file_tells_settings_progress_and_errors(library: Library, clip:
         ("--steps 0", "--steps is 0"),
         ("--guidance -1", "--guidance is -1.0"),
         ("--style-scale 5", "--style-scale is 5.0"),
+        ("--style-guidance -1", "--style-guidance is -1"),
         ("--color 2", "--color is 2.0"),
         ("--seed -1", "--seed is -1"),
         ("--size tiny", "size is 'tiny'"),

@@ -14,20 +14,19 @@ import torch
 from torch.nn.functional import relu6
 
 from stdvid.distill.data import is_held_out, is_page, load_pool, random_crop, step_rng
-from stdvid.distill.losses import (
-    STROKE_STD,
-    contrastive_loss,
-    grain_loss,
-    low_frequency_loss,
-    pseudo_huber,
-    stroke_picture,
-    structure_loss,
-)
+from stdvid.distill.losses import contrastive_loss, pseudo_huber
 from stdvid.distill.settings import DataSettings
 from stdvid.errors import InputError
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
 from stdvid.metrics.features import LiteFeatures
 from stdvid.metrics.style import gram, gram_distance, gram_distances
+from stdvid.picture_losses import (
+    STROKE_STD,
+    grain_loss,
+    low_frequency_loss,
+    stroke_picture,
+    structure_loss,
+)
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]

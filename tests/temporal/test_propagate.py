@@ -15,6 +15,9 @@ from stdvid.temporal.propagate import (
     carry_places,
     continued,
     follow,
+    follow_drawn,
+    fresh,
+    light,
     match,
     noise_at,
     places_of,
@@ -134,3 +137,44 @@ def test_what_enters_the_picture_has_noise_that_was_not_there() -> None:
 def test_places_continue_beyond_the_picture() -> None:
     at = places_of(6, 8) - 2
     np.testing.assert_array_equal(continued(places_of(2, 4), at), at)
+
+
+def resting(trust: float = KEPT) -> Match:
+    return Match(np.zeros((HEIGHT, WIDTH, 2), np.float32), np.full((HEIGHT, WIDTH, 1), trust, np.float32))
+
+
+def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
+    x, drawn = painting(5), painting(5) + 0.3 * painting(6)
+    lit, now = light(drawn - x), drawn
+    for _ in range(60):
+        now = follow_drawn(x, now, lit, resting())
+        lit = light(now - x)
+    assert float(np.abs(now - drawn).mean()) < 0.1 * float(np.abs(drawn - x).mean())
+    other = follow(x, drawn, resting())  # what the network gives comes back in
+    for _ in range(60):
+        other = follow(x, other, resting())
+    assert float(np.abs(other - x).mean()) < 0.5 * float(np.abs(drawn - x).mean())
+
+
+def test_new_light_reaches_what_was_drawn() -> None:
+    x, drawn = painting(5), painting(6)
+    brighter = follow_drawn(x + 0.3, drawn, light(drawn - x), resting())
+    assert float((brighter - drawn).mean()) == pytest.approx(0.3, abs=0.01)
+    assert float((brighter - drawn).std()) < 0.05
+
+
+def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
+    drawn = np.random.default_rng(0).normal(0, 0.2, (HEIGHT, WIDTH, 3)).astype(np.float32)
+    drawn = cv2.GaussianBlur(drawn, (0, 0), 1.0)
+    half, flat, now = resting(), np.zeros_like(drawn), drawn
+    half.flow[..., 0] = 0.5
+    for _ in range(40):
+        now = follow_drawn(flat, now, np.zeros_like(drawn), half)
+    middle = (slice(16, -16), slice(40, -40))
+    kept = float(now[middle].std() / drawn[middle].std())
+    assert 0.7 < kept < 1.2
+
+
+def test_fresh_is_what_is_not_taken_over() -> None:
+    assert float(fresh(resting()).max()) == pytest.approx(0, abs=1e-6)
+    assert float(fresh(resting(0.0)).min()) == 1

@@ -1,0 +1,162 @@
+"""Style guidance: the reference's strokes, drawn into an estimate by descending an energy of their texture.
+
+    picture --> features --> Gram matrices <-> the reference's            strokes
+       |------> structure, light, grain    <-> the content's              what is to stay
+       '<------ gradient ------'
+
+A network of a few million weights learns the strokes of references that it never saw only in part; the energy knows
+them at once. Any differentiable energy can guide a sampler (Bansal et al., "Universal guidance for diffusion models",
+arXiv 2302.07121, section 3); this one is that of Gatys et al. (arXiv 1508.06576, eq. 4 and 5), each layer relative to
+the reference's. It guides the last estimate: strokes drawn into earlier ones become noise on their way to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stdvid.metrics.features import FeatureName, LiteFeatures
+from stdvid.metrics.style import gram
+from stdvid.models.precision import fast_dtype
+from stdvid.models.structure import structure_map
+from stdvid.picture_losses import grain, low_frequency_loss, luminance, stroke_picture
+
+NETWORKS: tuple[FeatureName, ...] = ("lite1", "lite2")
+"""In turn: what fools one only is undone by the next. lite0 is kept for judging."""
+
+RATE, MOMENTUM = 0.02, 0.8
+"""Root mean square of a step, of values in [-1, 1], and how much of it is that of the step before."""
+
+SCALES = {1: 0.3, 2: 1.0, 4: 1.0}
+"""The change is a sum of pictures at these fractions of the size, whose steps are this part of RATE.
+
+By pixels alone a descent finds noise that pleases the networks; strokes are broader.
+"""
+
+STRUCTURE, LIGHT, GRAIN, ROUGHNESS = 0.3, 2.0, 0.4, 0.2
+"""Weights of the terms beside the strokes, whose own weight is 1."""
+
+STROKES_ALONE = 0.5
+"""Share of the iterations that compare luminance alone: strokes without palette."""
+
+OFFSET_PX = 16
+"""Features are strided: off their lattice by chance, or a grid appears that only they see."""
+
+
+class StyleGuidance:
+    """The energy of one style, and its descent."""
+
+    def __init__(self, references: Sequence[Tensor], seed: int, device: torch.device) -> None:
+        """`references`: float [1, 3, H, W] in [-1, 1] each, in the scale that strokes are wanted in.
+
+        Raises UsageError if the packages of the feature networks are missing.
+        """
+        self.seed, self.device = seed, device
+        self.networks = [LiteFeatures(name).to(device) for name in NETWORKS]
+        pictures = [reference.to(device) for reference in references]
+        self.grain = torch.stack([grain(picture) for picture in pictures]).mean(0)
+        self.grams = {
+            (number, strokes): self._mean_grams(number, pictures, strokes)
+            for number in range(len(NETWORKS))
+            for strokes in (False, True)
+        }
+
+    @torch.no_grad()
+    def _mean_grams(self, network: int, pictures: Sequence[Tensor], strokes: bool) -> list[Tensor]:
+        found = [self._grams(network, picture, strokes) for picture in pictures]
+        return [torch.stack(layer).mean(0) for layer in zip(*found, strict=True)]
+
+    def _grams(self, network: int, picture: Tensor, strokes: bool) -> list[Tensor]:
+        dtype = fast_dtype(self.device)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+            maps = self.networks[network](stroke_picture(picture) if strokes else picture)
+        return [gram(layer.float()) for layer in maps]
+
+    def distance(self, picture: Tensor, network: int, strokes: bool) -> Tensor:
+        """Of the strokes of a picture [1, 3, H, W] to the reference's, a scalar; 0 is the same texture."""
+        pairs = zip(self._grams(network, picture, strokes), self.grams[network, strokes], strict=True)
+        return torch.stack([(ours - wanted).norm() / (wanted.norm() + 1e-3) for ours, wanted in pairs]).mean()
+
+    def draw(
+        self,
+        image: Tensor,
+        content: Tensor,
+        iterations: int,
+        *,
+        where: Tensor | None = None,
+        color: float = 1.0,
+        check: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """Descend from `image`, float [1, 3, H, W] in [-1, 1]; returns the same shape and range.
+
+        Args:
+            content: the frame in the colours wanted, of the same shape; it says where edges and light are.
+            where: [1, 1, H, W], 0..1, how far each pixel may change; None: all may.
+            color: 0..1, how far colours may; 0 draws in light and dark alone.
+            check: called before each iteration; an exception from it ends the descent.
+        """
+        rng = np.random.default_rng(self.seed)  # the same for all frames: alike ones are drawn alike
+        height, width = image.shape[-2:]
+        with torch.enable_grad():
+            change = _Change(height, width, self.device)
+            edges, wanted_grain = _edges(content), (grain(content) + self.grain) / 2
+
+            def painted() -> Tensor:
+                moved = change.picture()
+                moved = torch.lerp(luminance(moved).expand_as(moved), moved, color)
+                return (image + (moved if where is None else where * moved)).clamp(-1, 1)
+
+            for index in range(iterations):
+                check()
+                strokes = bool(rng.random() < 1 - (1 - STROKES_ALONE) * color)
+                top, left = (int(n) for n in rng.integers(0, OFFSET_PX, 2))
+                picture = painted()
+                energy = (
+                    self.distance(picture[..., top:, left:], index % len(NETWORKS), strokes)
+                    + STRUCTURE * F.mse_loss(_edges(picture), edges)
+                    + LIGHT * low_frequency_loss(picture, content)
+                    + GRAIN * F.mse_loss(grain(picture), wanted_grain)
+                    + ROUGHNESS * _roughness(picture)
+                )
+                change.descend(energy)
+            return painted().detach()
+
+
+class _Change:
+    """A picture [1, 3, H, W] as the sum of coarser and finer ones, zero at first."""
+
+    def __init__(self, height: int, width: int, device: torch.device) -> None:
+        self.size = (height, width)
+        self.parts = {
+            scale: torch.zeros(1, 3, height // scale, width // scale, device=device, requires_grad=True)
+            for scale in SCALES
+        }
+        self.momenta = {scale: torch.zeros_like(part) for scale, part in self.parts.items()}
+
+    @torch.no_grad()
+    def descend(self, energy: Tensor) -> None:
+        """A step against the gradient, with momentum; each part's gradient counts relative to its own size."""
+        gradients = torch.autograd.grad(energy, list(self.parts.values()))
+        for (scale, part), gradient in zip(self.parts.items(), gradients, strict=True):
+            unit = gradient / (gradient.square().mean().sqrt() + 1e-12)
+            self.momenta[scale].lerp_(unit, 1 - MOMENTUM)
+            part -= RATE * SCALES[scale] * self.momenta[scale]
+
+    def picture(self) -> Tensor:
+        parts = [F.interpolate(part, self.size, mode="bilinear") for part in self.parts.values()]
+        return torch.stack(parts).sum(0)
+
+
+def _edges(picture: Tensor) -> Tensor:
+    """Structure map at half the size, which is where structure is."""
+    return structure_map(F.avg_pool2d(picture, 2))
+
+
+def _roughness(picture: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours (total variation)."""
+    across, down = picture[..., 1:] - picture[..., :-1], picture[..., 1:, :] - picture[..., :-1, :]
+    return across.abs().mean() + down.abs().mean()

@@ -1,0 +1,105 @@
+"""Drawing strokes: nearer to the reference by a judge that took no part, and not beyond what is asked."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stdvid.errors import Interrupted
+from stdvid.metrics.content import edge_correlation
+from stdvid.metrics.features import LiteFeatures
+from stdvid.metrics.style import gram_distance
+from stdvid.models.stylizer import to_frames, to_tensor
+from stdvid.picture_losses import luminance
+from stdvid.style_guidance import StyleGuidance
+
+SIDE = 96
+
+
+def hatching() -> Tensor:
+    """Slanted dark lines on light paper."""
+    image = np.full((SIDE, SIDE, 3), 235, np.uint8)
+    for start in range(-SIDE, SIDE, 9):
+        cv2.line(image, (start, SIDE), (start + SIDE, 0), (40, 30, 20), 2, cv2.LINE_AA)
+    return to_tensor(image[None])
+
+
+def disc() -> Tensor:
+    image = np.full((SIDE, SIDE, 3), 200, np.uint8)
+    cv2.circle(image, (48, 48), 28, (90, 90, 90), -1, cv2.LINE_AA)
+    return to_tensor(image[None])
+
+
+@pytest.fixture(scope="module")
+def guidance() -> StyleGuidance:
+    return StyleGuidance([hatching()], 0, torch.device("cpu"))
+
+
+@torch.no_grad()
+def judged(image: Tensor) -> float:
+    judge = LiteFeatures("lite0")
+    return float(gram_distance(judge(image), judge(hatching())))
+
+
+def uint8(image: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    return np.rint(to_frames(image)[0]).astype(np.uint8)
+
+
+def test_strokes_come_nearer_to_the_reference_and_the_content_stays(guidance: StyleGuidance) -> None:
+    content = disc()
+    few, many = (guidance.draw(content, content, n) for n in (6, 40))
+    assert judged(many) < judged(few) < judged(content)
+    assert judged(many) < 0.8 * judged(content)
+    assert many.shape == content.shape
+    assert float(many.abs().max()) <= 1
+    assert edge_correlation(uint8(many), uint8(content)) > 0.6
+    blocks = torch.nn.functional.avg_pool2d(many - content, 16)
+    assert float(blocks.abs().mean()) < 0.25
+
+
+def test_the_same_is_drawn_the_same(guidance: StyleGuidance) -> None:
+    content = disc()
+    assert torch.equal(guidance.draw(content, content, 4), guidance.draw(content, content, 4))
+    other = StyleGuidance([hatching()], 1, torch.device("cpu"))
+    assert not torch.equal(guidance.draw(content, content, 4), other.draw(content, content, 4))
+
+
+def test_nothing_is_drawn_where_nothing_may_change(guidance: StyleGuidance) -> None:
+    content, where = disc(), torch.zeros(1, 1, SIDE, SIDE)
+    where[..., : SIDE // 2] = 1
+    drawn = guidance.draw(content, content, 6, where=where)
+    assert torch.equal(drawn[..., SIDE // 2 :], content[..., SIDE // 2 :])
+    assert float((drawn - content)[..., : SIDE // 2].abs().mean()) > 0.01
+
+
+def test_without_colour_only_light_and_dark_change(guidance: StyleGuidance) -> None:
+    content = torch.cat([disc()[:, :1] * 0.5, disc()[:, 1:] * 0.2], 1)
+    drawn = guidance.draw(content, content, 8, color=0.0)
+    inside = (drawn.abs() < 1).all(1, keepdim=True).expand_as(drawn)
+    chroma = (drawn - luminance(drawn)) - (content - luminance(content))
+    assert float(chroma[inside].abs().max()) < 1e-4
+    assert float((drawn - content).abs().mean()) > 0.01
+
+
+def test_it_ends_when_told_to(guidance: StyleGuidance) -> None:
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Interrupted("enough")
+
+    with pytest.raises(Interrupted):
+        guidance.draw(disc(), disc(), 50, check=check)
+    assert len(calls) == 3
+
+
+def test_several_references_make_one_style() -> None:
+    both = StyleGuidance([hatching(), disc()], 0, torch.device("cpu"))
+    one = StyleGuidance([hatching()], 0, torch.device("cpu"))
+    far = float(one.distance(disc(), 0, strokes=False))
+    assert 0 < float(both.distance(disc(), 0, strokes=False)) < far
+    assert float(one.distance(hatching(), 0, strokes=False)) == pytest.approx(0, abs=0.02)
