@@ -21,6 +21,7 @@ from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.propagate import (
     Match,
     Picture,
+    around,
     carry_places,
     continued,
     follow,
@@ -33,7 +34,7 @@ from stdvid.temporal.propagate import (
 )
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Draws upon a picture [1, 3, H, W] of a frame's content, of the same shape, as far as [1, 1, H, W] says."""
+"""Draws upon a part [1, 3, H, W] of a picture whose content has the same shape, as far as [1, 1, H, W] says."""
 
 X0_LIMIT = 1.1
 """Estimates stay within this: interpolation overshoots."""
@@ -103,8 +104,10 @@ class Following:
                 inside = _inside(ours)
                 start[inside] = follow_drawn(picture[inside], before.drawn[inside], before.lit[inside], found)
                 where = _bordered(fresh(found), picture.shape[:2])
-            args = (_tensor(start).to(x_0), contents[number : number + 1], _tensor(where).to(x_0))
-            ours.drawn = _pictures(draw(*args))[0]
+            if box := around(where):
+                part = contents[(slice(number, number + 1), slice(None), *box)]
+                start[box] = _pictures(draw(_tensor(start[box]).to(x_0), part, _tensor(where[box]).to(x_0)))[0]
+            ours.drawn = start
             ours.lit = light(ours.drawn - picture)
         return _latents([trail.drawn for trail in self._trails if trail.drawn is not None]).to(x_0)
 

@@ -34,7 +34,7 @@ PIXELS_PER_CALL = 600_000
 """Frames of a window go through the network in groups of about this many pixels, which bounds memory."""
 
 FULL_SHARE = 3.0
-"""Style guidance makes all of its iterations where this part of a frame, and more, is new: 1 / FULL_SHARE."""
+"""Style guidance makes all of its iterations where a share of 1 / FULL_SHARE, or more, of what it draws upon is new."""
 
 
 def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
@@ -163,7 +163,7 @@ class WindowPainter:
         return encode(torch.cat([self._draw(image[None], content[None], everywhere) for image, content in parts]))
 
     def _draw(self, image: Tensor, content: Tensor, where: Tensor) -> Tensor:
-        """Style guidance of one picture; the less of it is new, the fewer iterations."""
+        """Style guidance of a picture or a part of one; the less of it is new, the fewer iterations."""
         sampling = self.config.sampling
         share = float(where.mean())
         iterations = round(sampling.style_guidance * min(1.0, FULL_SHARE * share))

@@ -34,6 +34,9 @@ DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
 """Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
 DETAIL_GAIN a frame at most."""
 
+SPECK_PX, MARGIN_PX, LEAST_PX = 5, 24, 96
+"""What is drawn upon: nothing smaller than a speck, with a margin, and no rectangle with a shorter side."""
+
 LIGHT_PX = 8.0
 """Standard deviation of the blur that parts light, which is always new, from strokes."""
 
@@ -112,6 +115,23 @@ def fresh(found: Match) -> Picture:
     """Where nothing was taken over, [H, W, 1], 0..1."""
     share: Picture = 1 - found.trust / KEPT
     return share
+
+
+def around(fresh: Picture) -> tuple[slice, slice] | None:
+    """The rectangle around what is mostly `fresh` [H, W, 1], with the margin and the size that strokes need; None where
+    that is specks alone."""
+    mostly = (fresh[..., 0] > 0.5).astype(np.uint8)
+    mask = np.asarray(cv2.morphologyEx(mostly, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8)))
+    if not mask.any():
+        return None
+    spans = []
+    for axis in (1, 0):
+        found, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
+        first, last = int(found[0]) - MARGIN_PX, int(found[-1]) + 1 + MARGIN_PX
+        short = max(0, LEAST_PX - (last - first))
+        first, last = first - short // 2, last + short - short // 2
+        spans.append(slice(max(0, first - max(0, last - side)), min(side, last + max(0, -first))))
+    return spans[0], spans[1]
 
 
 def places_of(height: int, width: int) -> Picture:

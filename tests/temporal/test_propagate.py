@@ -9,9 +9,12 @@ import pytest
 from stdvid.temporal.flow import DisFlow, Image
 from stdvid.temporal.propagate import (
     KEPT,
+    LEAST_PX,
     LIGHT_PX,
+    MARGIN_PX,
     Match,
     Picture,
+    around,
     carry_places,
     continued,
     follow,
@@ -178,3 +181,20 @@ def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
 def test_fresh_is_what_is_not_taken_over() -> None:
     assert float(fresh(resting()).max()) == pytest.approx(0, abs=1e-6)
     assert float(fresh(resting(0.0)).min()) == 1
+
+
+def test_the_rectangle_around_what_is_fresh() -> None:
+    where = np.zeros((200, 300, 1), np.float32)
+    assert around(where) is None
+    where[50:53, 70:73] = 1  # a speck
+    where[::7, ::7] = 0.4
+    assert around(where) is None
+    where[:, 290:] = 1  # what a pan shows
+    assert around(where) == (slice(0, 200), slice(300 - LEAST_PX, 300))
+    where[10:40, 20:260] = 1
+    assert around(where) == (slice(0, 200), slice(0, 300))
+    where[:] = 0
+    where[60:160, 100:220] = 1
+    assert around(where) == (slice(60 - MARGIN_PX, 160 + MARGIN_PX), slice(100 - MARGIN_PX, 220 + MARGIN_PX))
+    where = np.ones((40, 60, 1), np.float32)
+    assert around(where) == (slice(0, 40), slice(0, 60))
