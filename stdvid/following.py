@@ -33,8 +33,8 @@ from stdvid.temporal.propagate import (
     places_of,
 )
 
-Draw = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Draws upon a part [1, 3, H, W] of a picture whose content has the same shape, as far as [1, 1, H, W] says."""
+Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
+"""Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in some rows and columns."""
 
 X0_LIMIT = 1.1
 """Estimates stay within this: interpolation overshoots."""
@@ -105,8 +105,8 @@ class Following:
                 start[inside] = follow_drawn(picture[inside], before.drawn[inside], before.lit[inside], found)
                 where = _bordered(fresh(found), picture.shape[:2])
             if box := around(where):
-                part = contents[(slice(number, number + 1), slice(None), *box)]
-                start[box] = _pictures(draw(_tensor(start[box]).to(x_0), part, _tensor(where[box]).to(x_0)))[0]
+                started, allowed = (_tensor(picture).to(x_0) for picture in (start, where))
+                start = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
             ours.drawn = start
             ours.lit = light(ours.drawn - picture)
         return _latents([trail.drawn for trail in self._trails if trail.drawn is not None]).to(x_0)

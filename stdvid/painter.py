@@ -23,7 +23,7 @@ from stdvid.media.reader import PyAVReader
 from stdvid.models.nano import decode, encode
 from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
-from stdvid.style_guidance import StyleGuidance
+from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.windows import Window
 
@@ -158,18 +158,22 @@ class WindowPainter:
     def _draw_each(self, x: Tensor, content: Tensor) -> Tensor:
         """Draw upon frames that know nothing of one another, latents [T, C, h, w]."""
         images, contents = decode(x), decode(content)
-        everywhere = torch.ones_like(images[:1, :1])
+        everywhere, whole = torch.ones_like(images[:1, :1]), (slice(None), slice(None))
         parts = zip(images, contents, strict=True)
-        return encode(torch.cat([self._draw(image[None], content[None], everywhere) for image, content in parts]))
+        return encode(
+            torch.cat([self._draw(image[None], content[None], everywhere, whole) for image, content in parts])
+        )
 
-    def _draw(self, image: Tensor, content: Tensor, where: Tensor) -> Tensor:
-        """Style guidance of a picture or a part of one; the less of it is new, the fewer iterations."""
+    def _draw(self, image: Tensor, content: Tensor, where: Tensor, box: Box) -> Tensor:
+        """Style guidance of a part of a picture; the less of it is new, the fewer iterations."""
         sampling = self.config.sampling
-        share = float(where.mean())
+        share = float(where[..., box[0], box[1]].mean())
         iterations = round(sampling.style_guidance * min(1.0, FULL_SHARE * share))
         if self._guidance is None or not iterations:
             return image
-        return self._guidance.draw(image, content, iterations, where=where, color=sampling.color, check=self._check)
+        return self._guidance.draw(
+            image, content, iterations, where=where, box=box, color=sampling.color, check=self._check
+        )
 
     def _check(self) -> None:
         if self.stop.is_set():

@@ -1,7 +1,8 @@
 """Style guidance: the reference's strokes, drawn into an estimate by descending an energy of their texture.
 
-    picture --> features --> Gram matrices <-> the reference's            strokes
-       |------> structure, light, grain    <-> the content's              what is to stay
+    picture --> features --> Gram matrices <-> the reference's                        strokes
+       |------> strength of detail, by rank <-> the reference's                       calm stays calm
+       |------> edges, light                <-> the content's                         what is to stay
        '<------ gradient ------'
 
 A network of a few million weights learns the strokes of references that it never saw only in part; the energy knows
@@ -23,12 +24,15 @@ from stdvid.metrics.features import FeatureName, LiteFeatures
 from stdvid.metrics.style import gram
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
-from stdvid.picture_losses import grain, low_frequency_loss, luminance, stroke_picture
+from stdvid.picture_losses import low_frequency_loss, luminance, stroke_picture
+
+Box = tuple[slice, slice]
+"""Rows and columns."""
 
 NETWORKS: tuple[FeatureName, ...] = ("lite1", "lite2")
 """In turn: what fools one only is undone by the next. lite0 is kept for judging."""
 
-RATE, MOMENTUM = 0.02, 0.8
+RATE, MOMENTUM = 0.03, 0.8
 """Root mean square of a step, of values in [-1, 1], and how much of it is that of the step before."""
 
 SCALES = {1: 0.3, 2: 1.0, 4: 1.0}
@@ -37,8 +41,21 @@ SCALES = {1: 0.3, 2: 1.0, 4: 1.0}
 By pixels alone a descent finds noise that pleases the networks; strokes are broader.
 """
 
-STRUCTURE, LIGHT, GRAIN, ROUGHNESS = 0.3, 2.0, 0.4, 0.2
+STRUCTURE, LIGHT, DETAIL, ROUGHNESS = 0.4, 2.0, 0.05, 0.2
 """Weights of the terms beside the strokes, whose own weight is 1."""
+
+LAYERS = 4
+"""Of the feature maps: the deepest would paint things of the reference, windows and eyes, not strokes."""
+
+EDGE_PX = 0.8
+"""Blur before the edges of the structure term, at half the size."""
+
+BLOCK_PX, OCTAVES, FLOOR = 16, 3, 1e-4
+"""Detail is measured in blocks of so many pixels, at so many sizes, each half of the one before; less than FLOOR (a
+variance) is none."""
+
+OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
+"""Rows: lightness, red-green, yellow-blue."""
 
 STROKES_ALONE = 0.5
 """Share of the iterations that compare luminance alone: strokes without palette."""
@@ -58,7 +75,8 @@ class StyleGuidance:
         self.seed, self.device = seed, device
         self.networks = [LiteFeatures(name).to(device) for name in NETWORKS]
         pictures = [reference.to(device) for reference in references]
-        self.grain = torch.stack([grain(picture) for picture in pictures]).mean(0)
+        details = zip(*(_detail(picture) for picture in pictures), strict=True)
+        self.details = [torch.cat([d.flatten(2) for d in octave], 2).sort(2).values for octave in details]
         self.grams = {
             (number, strokes): self._mean_grams(number, pictures, strokes)
             for number in range(len(NETWORKS))
@@ -74,7 +92,17 @@ class StyleGuidance:
         dtype = fast_dtype(self.device)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             maps = self.networks[network](stroke_picture(picture) if strokes else picture)
-        return [gram(layer.float()) for layer in maps]
+        return [gram(layer.float()) for layer in maps[:LAYERS]]
+
+    @torch.no_grad()
+    def _wanted(self, content: Tensor) -> list[Tensor]:
+        """How strong detail is to be in each block: in the content's calmest as in the reference's calmest."""
+        maps = []
+        for ours, theirs in zip(_detail(content), self.details, strict=True):
+            rank = ours.flatten(2).argsort(2).argsort(2) / max(1, ours[0, 0].numel() - 1)
+            place = (rank * (theirs.shape[2] - 1)).round().long()
+            maps.append(theirs.gather(2, place).view_as(ours))
+        return maps
 
     def distance(self, picture: Tensor, network: int, strokes: bool) -> Tensor:
         """Of the strokes of a picture [1, 3, H, W] to the reference's, a scalar; 0 is the same texture."""
@@ -88,22 +116,40 @@ class StyleGuidance:
         iterations: int,
         *,
         where: Tensor | None = None,
+        box: Box = (slice(None), slice(None)),
         color: float = 1.0,
         check: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Descend from `image`, float [1, 3, H, W] in [-1, 1]; returns the same shape and range.
 
         Args:
-            content: the frame in the colours wanted, of the same shape; it says where edges and light are.
+            content: the frame in the colours wanted, of the same shape; it says where edges, light and calm areas are.
             where: [1, 1, H, W], 0..1, how far each pixel may change; None: all may.
-            color: 0..1, how far colours may; 0 draws in light and dark alone.
+            box: rows and columns that are worked on, from and to multiples of BLOCK_PX.
+            color: 0..1, how far colours may change; 0 draws in light and dark alone.
             check: called before each iteration; an exception from it ends the descent.
         """
+        part = (slice(None), slice(None), *box)
+        wanted = [octave[(slice(None), slice(None), *map(_blocks, box))] for octave in self._wanted(content)]
+        drawn = image.clone()
+        drawn[part] = self._descend(
+            image[part], content[part], wanted, iterations, None if where is None else where[part], color, check
+        )
+        return drawn
+
+    def _descend(
+        self,
+        image: Tensor,
+        content: Tensor,
+        wanted: list[Tensor],
+        iterations: int,
+        where: Tensor | None,
+        color: float,
+        check: Callable[[], None],
+    ) -> Tensor:
         rng = np.random.default_rng(self.seed)  # the same for all frames: alike ones are drawn alike
-        height, width = image.shape[-2:]
         with torch.enable_grad():
-            change = _Change(height, width, self.device)
-            edges, wanted_grain = _edges(content), (grain(content) + self.grain) / 2
+            change, edges = _Change(image), _edges(content)
 
             def painted() -> Tensor:
                 moved = change.picture()
@@ -115,25 +161,23 @@ class StyleGuidance:
                 strokes = bool(rng.random() < 1 - (1 - STROKES_ALONE) * color)
                 top, left = (int(n) for n in rng.integers(0, OFFSET_PX, 2))
                 picture = painted()
-                energy = (
+                change.descend(
                     self.distance(picture[..., top:, left:], index % len(NETWORKS), strokes)
                     + STRUCTURE * F.mse_loss(_edges(picture), edges)
                     + LIGHT * low_frequency_loss(picture, content)
-                    + GRAIN * F.mse_loss(grain(picture), wanted_grain)
+                    + DETAIL * _mean_square(_detail(picture), wanted)
                     + ROUGHNESS * _roughness(picture)
                 )
-                change.descend(energy)
             return painted().detach()
 
 
 class _Change:
-    """A picture [1, 3, H, W] as the sum of coarser and finer ones, zero at first."""
+    """A picture like `image`, [1, 3, H, W], as the sum of finer and coarser ones, zero at first."""
 
-    def __init__(self, height: int, width: int, device: torch.device) -> None:
-        self.size = (height, width)
+    def __init__(self, image: Tensor) -> None:
+        height, width = self.size = image.shape[-2:]
         self.parts = {
-            scale: torch.zeros(1, 3, height // scale, width // scale, device=device, requires_grad=True)
-            for scale in SCALES
+            scale: image.new_zeros(1, 3, height // scale, width // scale).requires_grad_() for scale in SCALES
         }
         self.momenta = {scale: torch.zeros_like(part) for scale, part in self.parts.items()}
 
@@ -153,7 +197,29 @@ class _Change:
 
 def _edges(picture: Tensor) -> Tensor:
     """Structure map at half the size, which is where structure is."""
-    return structure_map(F.avg_pool2d(picture, 2))
+    return structure_map(F.avg_pool2d(picture, 2), EDGE_PX)
+
+
+def _detail(picture: Tensor) -> list[Tensor]:
+    """Log variance of the Laplacian, by octave: [1, 3, H / BLOCK_PX, W / BLOCK_PX], of lightness and two colours."""
+    kernel = picture.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).expand(3, 1, 3, 3)
+    x = torch.einsum("ij,njhw->nihw", picture.new_tensor(OPPONENT), picture)
+    maps = []
+    for octave in range(OCTAVES):
+        energy = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=3).square()
+        maps.append(F.avg_pool2d(energy, BLOCK_PX >> octave).clamp(min=FLOOR).log())
+        x = F.avg_pool2d(x, 2)
+    return maps
+
+
+def _blocks(pixels: slice) -> slice:
+    """Rows or columns of pixels as those of blocks."""
+    start, stop = (None if n is None else n // BLOCK_PX for n in (pixels.start, pixels.stop))
+    return slice(start, stop)
+
+
+def _mean_square(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    return torch.stack([F.mse_loss(a, b) for a, b in zip(ours, theirs, strict=True)]).mean()
 
 
 def _roughness(picture: Tensor) -> Tensor:

@@ -75,6 +75,27 @@ def test_nothing_is_drawn_where_nothing_may_change(guidance: StyleGuidance) -> N
     assert float((drawn - content)[..., : SIDE // 2].abs().mean()) > 0.01
 
 
+def test_calm_areas_stay_calm_where_the_reference_has_some() -> None:
+    reference = hatching()
+    reference[..., : SIDE // 2] = reference.amax()  # half of it is empty paper
+    content = torch.full((1, 3, SIDE, SIDE), 0.4)
+    content[..., SIDE // 2 :] += 0.3 * torch.randn(1, 3, SIDE, SIDE // 2, generator=torch.Generator().manual_seed(0))
+    drawn = StyleGuidance([reference], 0, torch.device("cpu")).draw(content, content.clamp(-1, 1), 24)
+    calm, busy = drawn[..., 4 : SIDE // 2 - 12].std(), drawn[..., SIDE // 2 + 12 :].std()
+    assert float(calm) < 0.15
+    assert float(busy) > 2 * float(calm)
+
+
+def test_only_the_box_is_worked_on_and_calm_is_judged_in_the_whole(guidance: StyleGuidance) -> None:
+    content = disc()
+    drawn = guidance.draw(content, content, 4, box=(slice(0, SIDE), slice(0, 64)))
+    assert torch.equal(drawn[..., 64:], content[..., 64:])
+    assert float((drawn - content)[..., :64].abs().mean()) > 0.01
+    whole = guidance._wanted(content)
+    assert [tuple(octave.shape) for octave in whole] == [(1, 3, 6, 6)] * 3
+    assert float(whole[0][0, 0, 0, 0]) < float(whole[0][0, 0, 2:4, 1].min())  # paper, and the edge of the disc
+
+
 def test_without_colour_only_light_and_dark_change(guidance: StyleGuidance) -> None:
     content = torch.cat([disc()[:, :1] * 0.5, disc()[:, 1:] * 0.2], 1)
     drawn = guidance.draw(content, content, 8, color=0.0)

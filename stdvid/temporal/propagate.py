@@ -34,8 +34,8 @@ DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
 """Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
 DETAIL_GAIN a frame at most."""
 
-SPECK_PX, MARGIN_PX, LEAST_PX = 5, 24, 96
-"""What is drawn upon: nothing smaller than a speck, with a margin, and no rectangle with a shorter side."""
+SPECK_PX, MARGIN_PX, LEAST_PX, GRID_PX = 5, 24, 96, 16
+"""What is drawn upon: nothing smaller than a speck, with a margin, no rectangle with a shorter side, on a grid."""
 
 LIGHT_PX = 8.0
 """Standard deviation of the blur that parts light, which is always new, from strokes."""
@@ -118,8 +118,10 @@ def fresh(found: Match) -> Picture:
 
 
 def around(fresh: Picture) -> tuple[slice, slice] | None:
-    """The rectangle around what is mostly `fresh` [H, W, 1], with the margin and the size that strokes need; None where
-    that is specks alone."""
+    """The rows and columns around what is mostly `fresh` [H, W, 1], with a margin; None where that is specks alone.
+
+    H and W are multiples of GRID_PX, and so is where rows and columns begin and end.
+    """
     mostly = (fresh[..., 0] > 0.5).astype(np.uint8)
     mask = np.asarray(cv2.morphologyEx(mostly, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8)))
     if not mask.any():
@@ -127,10 +129,10 @@ def around(fresh: Picture) -> tuple[slice, slice] | None:
     spans = []
     for axis in (1, 0):
         found, side = np.flatnonzero(mask.any(axis)), mask.shape[1 - axis]
-        first, last = int(found[0]) - MARGIN_PX, int(found[-1]) + 1 + MARGIN_PX
-        short = max(0, LEAST_PX - (last - first))
-        first, last = first - short // 2, last + short - short // 2
-        spans.append(slice(max(0, first - max(0, last - side)), min(side, last + max(0, -first))))
+        first = (int(found[0]) - MARGIN_PX) // GRID_PX * GRID_PX
+        last = -(-(int(found[-1]) + 1 + MARGIN_PX) // GRID_PX) * GRID_PX
+        first = min(max(0, first), max(0, side - LEAST_PX))
+        spans.append(slice(first, min(side, max(last, first + LEAST_PX))))
     return spans[0], spans[1]
 
 
