@@ -34,7 +34,7 @@ from stdvid.temporal.propagate import (
 )
 
 Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
-"""Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in some rows and columns."""
+"""Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in rows and columns."""
 
 X0_LIMIT = 1.1
 """Estimates stay within this: interpolation overshoots."""

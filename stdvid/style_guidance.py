@@ -13,6 +13,7 @@ the reference's. It guides the last estimate: strokes drawn into earlier ones be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -53,6 +54,9 @@ EDGE_PX = 0.8
 BLOCK_PX, OCTAVES, FLOOR = 16, 3, 1e-4
 """Detail is measured in blocks of so many pixels, at so many sizes, each half of the one before; less than FLOOR (a
 variance) is none."""
+
+FLAT, LOWEST = 1.5e-3, 0.1
+"""Blocks of the content with less detail than FLAT get as much as this share of the reference's blocks stays below."""
 
 OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 """Rows: lightness, red-green, yellow-blue."""
@@ -99,7 +103,11 @@ class StyleGuidance:
         """How strong detail is to be in each block: in the content's calmest as in the reference's calmest."""
         maps = []
         for ours, theirs in zip(_detail(content), self.details, strict=True):
-            rank = ours.flatten(2).argsort(2).argsort(2) / max(1, ours[0, 0].numel() - 1)
+            blocks = ours.flatten(2)
+            flat = (blocks < math.log(FLAT)).float().mean(2, keepdim=True)
+            rank = blocks.argsort(2).argsort(2) / max(1, blocks.shape[2] - 1)
+            rank = ((rank - flat) / (1 - flat).clamp(min=0.01)).clamp(0, 1)  # all that is flat shares the lowest
+            rank = LOWEST + (1 - LOWEST) * rank
             place = (rank * (theirs.shape[2] - 1)).round().long()
             maps.append(theirs.gather(2, place).view_as(ours))
         return maps
