@@ -64,6 +64,9 @@ OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 STROKES_ALONE = 0.5
 """Share of the iterations that compare luminance alone: strokes without palette."""
 
+LEAST_PX = 64
+"""Least side of a reference."""
+
 OFFSET_PX = 16
 """Features are strided: off their lattice by chance, or a grid appears that only they see."""
 
@@ -78,7 +81,7 @@ class StyleGuidance:
         """
         self.seed, self.device = seed, device
         self.networks = [LiteFeatures(name).to(device) for name in NETWORKS]
-        pictures = [reference.to(device) for reference in references]
+        pictures = [_large_enough(reference.to(device)) for reference in references]
         details = zip(*(_detail(picture) for picture in pictures), strict=True)
         self.details = [torch.cat([d.flatten(2) for d in octave], 2).sort(2).values for octave in details]
         self.grams = {
@@ -201,6 +204,14 @@ class _Change:
     def picture(self) -> Tensor:
         parts = [F.interpolate(part, self.size, mode="bilinear") for part in self.parts.values()]
         return torch.stack(parts).sum(0)
+
+
+def _large_enough(reference: Tensor) -> Tensor:
+    """A reference with sides that features can be taken from; tiny ones are stretched."""
+    height, width = (max(LEAST_PX, side) for side in reference.shape[-2:])
+    if (height, width) == tuple(reference.shape[-2:]):
+        return reference
+    return F.interpolate(reference, (height, width), mode="bilinear")
 
 
 def _edges(picture: Tensor) -> Tensor:

@@ -96,6 +96,13 @@ def test_only_the_box_is_worked_on_and_calm_is_judged_in_the_whole(guidance: Sty
     assert float(whole[0][0, 0, 0, 0]) < float(whole[0][0, 0, 2:4, 1].min())  # paper, and the edge of the disc
 
 
+@pytest.mark.parametrize("size", [(1, 1), (8, 200)])
+def test_a_tiny_reference_is_one(size: tuple[int, int]) -> None:
+    tiny = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    drawn = StyleGuidance([tiny], 0, torch.device("cpu")).draw(disc(), disc(), 3)
+    assert bool(drawn.isfinite().all())
+
+
 def test_without_colour_only_light_and_dark_change(guidance: StyleGuidance) -> None:
     content = torch.cat([disc()[:, :1] * 0.5, disc()[:, 1:] * 0.2], 1)
     drawn = guidance.draw(content, content, 8, color=0.0)
