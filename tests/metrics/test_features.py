@@ -45,5 +45,5 @@ def test_loading_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_missing_network_says_what_to_install() -> None:
-    with pytest.raises(UsageError, match=r"'lite9' is not installed;.*pip install 'stdvid\[train,eval\]'"):
+    with pytest.raises(UsageError, match=r"'lite9' is not installed;.*pip install 'stdvid\[eval\]'"):
         LiteFeatures("lite9")  # type: ignore[arg-type]
