@@ -43,7 +43,7 @@ X0_LIMIT = 1.1
 @dataclass
 class Trail:
     """What a painted frame hands on to the next; `x_0`, by time t, and what was `drawn` upon the last one are padded as
-    the network sees them, and so is the light `lit` that drawing added."""
+    the network sees them; the light `lit` that drawing added is not."""
 
     image: NDArray[np.uint8]
     places: Picture
@@ -99,16 +99,15 @@ class Following:
         for number, (picture, ours, before, found) in enumerate(
             zip(_pictures(images), self._trails, self._before, self._matches, strict=True)
         ):
-            start, where = picture.copy(), np.ones((*picture.shape[:2], 1), np.float32)
+            start, where, inside = picture.copy(), np.ones((*picture.shape[:2], 1), np.float32), _inside(ours)
             if before is not None and before.drawn is not None and before.lit is not None and found is not None:
-                inside = _inside(ours)
-                start[inside] = follow_drawn(picture[inside], before.drawn[inside], before.lit[inside], found)
+                start[inside] = follow_drawn(picture[inside], before.drawn[inside], before.lit, found)
                 where = _bordered(fresh(found), picture.shape[:2])
             if box := around(where):
                 started, allowed = (_tensor(picture).to(x_0) for picture in (start, where))
                 start = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
             ours.drawn = start
-            ours.lit = light(ours.drawn - picture)
+            ours.lit = light(ours.drawn[inside] - picture[inside])
         return _latents([trail.drawn for trail in self._trails if trail.drawn is not None]).to(x_0)
 
 

@@ -191,6 +191,13 @@ def test_with_flow_what_was_drawn_is_not_drawn_again(stylizer: Stylizer, monkeyp
     assert np.abs(out[1] - out[0]).max() < TOLERANCE
 
 
+def test_what_rests_stays_as_it_was_drawn_however_long(stylizer: Stylizer) -> None:
+    frames = [frame(index, look=0) for index in range(24)]
+    out = painter(stylizer, sampling={"style_guidance": 6}).paint(Window(0, 0, 24), frames)
+    assert np.abs(out[-1] - out[0]).max() < TOLERANCE
+    assert np.abs(out[-1] - out[0]).mean() < TOLERANCE / 10
+
+
 def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:
     times, window = (599, 299, -1), Window(0, 0, 1)
     plain, noisy, again = (
