@@ -10,17 +10,6 @@ import typer
 if TYPE_CHECKING:
     from stdvid.compare import Comparison
 
-_COLUMNS = (
-    ("warp_error", "warp error x1000", 1000, 3),
-    ("warp_error_long", "over 10 frames", 1000, 3),
-    ("difference_bias", "difference bias x1000", 1000, 2),
-    ("flicker", "flicker x1000", 1000, 2),
-    ("structure", "structure", 1, 2),
-    ("sharpness", "sharpness", 1, 2),
-    ("style_moved", "style moved %", 100, 1),
-)
-"""Figure, its heading, what it is multiplied by, and decimals."""
-
 
 def compare(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The clip.", show_default=False)],
@@ -47,22 +36,23 @@ def compare(
     figures of time reward blur: mind sharpness and style moved beside them.
     """
     from stdvid.compare import compare as compare_clips
+    from stdvid.media.output import PartFile, check_output
     from stdvid.painter import read_reference
 
     from .names import find_style
 
     references = [read_reference(find_style(name)) for name in style or []]
     if html is not None:
-        from stdvid.media.output import check_output
+        # before any work: its packages may be missing
+        from stdvid.compare_page import page
 
         for path in (source, *outputs):
             check_output(html, path, overwrite)
     compared = compare_clips(source, outputs, references)
-    lines = _lines(compared, styled=bool(references))
     if html is not None:
-        from stdvid.compare_page import page
-
-        html.write_text(page(source, compared, lines), encoding="utf-8")
+        whole = PartFile(html)
+        whole.part.write_text(page(source, compared), encoding="utf-8")
+        whole.commit()
     if as_json:
         import json
 
@@ -70,37 +60,22 @@ def compare(
         rows = [{key: getattr(row, key) for key in keys} for row in compared]
         print(json.dumps({"source": str(source), "outputs": rows}, default=str))
         return
-    _show(compared, lines)
+    _show(compared)
 
 
-def _lines(compared: list[Comparison], styled: bool) -> list[list[str]]:
-    """The heading, the source's own, and a line for each output."""
-    columns = [column for column in _COLUMNS if styled or column[0] != "style_moved"]
-
-    def figures(of: dict[str, float | None]) -> list[str]:
-        return [_text(of.get(name), factor, decimals) for name, _, factor, decimals in columns]
-
-    return [
-        ["output", "frames", "shots", *(heading for _, heading, _, _ in columns)],
-        ["(source)", "", "", *figures(compared[0].floor)],
-        *([row.output.name, str(row.frames), str(row.shots), *figures(row.figures)] for row in compared),
-    ]
-
-
-def _show(compared: list[Comparison], lines: list[list[str]]) -> None:
+def _show(compared: list[Comparison]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stdvid.compare import lines
+
+    heading, *rows = lines(compared)
     table = Table()
-    for number, heading in enumerate(lines[0]):
-        table.add_column(heading, justify="right" if number > 2 else "left")
-    for line in lines[1:]:
-        table.add_row(*line)
+    for number, name in enumerate(heading):
+        table.add_column(name, justify="right" if number > 2 else "left")
+    for row in rows:
+        table.add_row(*row)
     console = Console(width=160)
     console.print(table)
     for note in dict.fromkeys(note for row in compared for note in row.notes):
         console.print(f"note: {note}", highlight=False)
-
-
-def _text(value: float | None, factor: float, decimals: int) -> str:
-    return "-" if value is None else f"{value * factor:.{decimals}f}"

@@ -38,7 +38,16 @@ STYLE_EVERY_FRAMES = 10
 FLOORED = ("warp_error", "warp_error_long", "flicker")
 """What the source itself has of; with the rest it would be compared with itself."""
 
-FIGURES = (*FLOORED, "difference_bias", "structure", "sharpness")
+COLUMNS = (
+    ("warp_error", "warp error x1000", 1000, 3),
+    ("warp_error_long", "over 10 frames", 1000, 3),
+    ("difference_bias", "difference bias x1000", 1000, 2),
+    ("flicker", "flicker x1000", 1000, 2),
+    ("structure", "structure", 1, 2),
+    ("sharpness", "sharpness", 1, 2),
+    ("style_moved", "style moved %", 100, 1),
+)
+"""Figure, its heading, what it is multiplied by, and decimals."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Comparison:
     @property
     def figures(self) -> dict[str, float | None]:
         """Means over the clip; None where there was nothing to measure (a single frame, nothing that stands still)."""
-        means = {name: _mean(self.series, name) for name in FIGURES}
+        means = {name: _mean(self.series, name) for name, *_ in COLUMNS if name != "style_moved"}
         if "style_before" in self.series:
             before, after = _mean(self.series, "style_before"), _mean(self.series, "style_after")
             means["style_moved"] = 1 - after / before if before and after is not None else None
@@ -78,6 +87,21 @@ class Comparison:
 def _mean(series: Series, name: str) -> float | None:
     values = series.get(name)
     return statistics.fmean(values.values()) if values else None
+
+
+def lines(compared: Sequence[Comparison]) -> list[list[str]]:
+    """A table of text: the heading, the source's own, and a line for each output."""
+    columns = [column for column in COLUMNS if column[0] in compared[0].figures]
+
+    def texts(figures: dict[str, float | None]) -> list[str]:
+        values = ((figures.get(name), factor, decimals) for name, _, factor, decimals in columns)
+        return ["-" if value is None else f"{value * factor:.{decimals}f}" for value, factor, decimals in values]
+
+    return [
+        ["output", "frames", "shots", *(heading for _, heading, _, _ in columns)],
+        ["(source)", "", "", *texts(compared[0].floor)],
+        *([row.output.name, str(row.frames), str(row.shots), *texts(row.figures)] for row in compared),
+    ]
 
 
 def compare(source: Path, outputs: Sequence[Path], style: Sequence[Image] = ()) -> list[Comparison]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stdvid.compare import Comparison, Series
+from stdvid.compare import COLUMNS, Comparison, Series, lines
 from stdvid.errors import UsageError
 from stdvid.media.probe import probe
 from stdvid.media.reader import PyAVReader
@@ -26,19 +26,15 @@ from stdvid.media.timebase import to_seconds
 from stdvid.media.writer import VideoWriter
 from stdvid.painter import working_size
 
+try:
+    from jinja2 import Environment
+    from matplotlib.figure import Figure
+except ImportError as exc:
+    raise UsageError("the report's packages are not installed; --html needs them; pip install 'stdvid[eval]'") from exc
+
 TILE_SHORT_SIDE_PX = 360
 PLAYED_FRAMES = 1500
 """The player shows so many frames at most; figures and plots cover the whole clip."""
-
-PLOTTED = (
-    ("warp_error", "warp error", 1000),
-    ("warp_error_long", "warp error over ten frames", 1000),
-    ("difference_bias", "difference bias", 1000),
-    ("flicker", "flicker", 1000),
-    ("structure", "structure", 1),
-    ("sharpness", "sharpness", 1),
-)
-"""Figure, its title, and what it is multiplied by."""
 
 PLOT_LEFT, PLOT_WIDTH = 0.07, 0.91
 """Where the time axis lies in a plot, as shares of its width: the page moves a cursor along it."""
@@ -53,18 +49,8 @@ class Player:
     times_s: tuple[float, ...]
 
 
-def page(source: Path, compared: Sequence[Comparison], table: Sequence[Sequence[str]]) -> str:
-    """The page of `compared`; `table` is a heading and a line for the source and each output, as the terminal shows it.
-
-    Raises:
-        UsageError: the packages that draw it are not installed.
-    """
-    try:
-        from jinja2 import Environment
-    except ImportError as exc:
-        raise UsageError(
-            "the report's packages are not installed; --html needs them; pip install 'stdvid[eval]'"
-        ) from exc
+def page(source: Path, compared: Sequence[Comparison]) -> str:
+    """The page of `compared`, what was made of `source`."""
     player = film(source, [row.output for row in compared])
     frames = max(row.frames for row in compared)
     notes = list(dict.fromkeys(note for row in compared for note in row.notes))
@@ -77,7 +63,7 @@ def page(source: Path, compared: Sequence[Comparison], table: Sequence[Sequence[
     facts = {"tile": player.tile, "times": player.times_s, "frames": frames, "left": PLOT_LEFT, "width": PLOT_WIDTH}
     return template.render(
         names=names,
-        table=table,
+        table=lines(compared),
         notes=notes,
         plots=plots(compared, frames),
         facts=json.dumps(facts),
@@ -111,24 +97,20 @@ def film(source: Path, outputs: Sequence[Path]) -> Player:
 
 
 def plots(compared: Sequence[Comparison], frames: int) -> list[str]:
-    """An SVG for each of PLOTTED that was measured on more than one frame: the source's own in grey, then outputs."""
+    """An SVG for each figure that was measured on more than one frame: the source's own in grey, then outputs."""
     drawn = []
-    for name, title, factor in PLOTTED:
-        lines = [(row.output.name, row.series) for row in compared]
-        if compared[0].floor_series.get(name):
-            lines.insert(0, ("(source)", compared[0].floor_series))
-        lines = [(label, series) for label, series in lines if len(series.get(name, {})) > 1]
-        if lines:
-            drawn.append(_plot(name, title if factor == 1 else f"{title} x{factor}", factor, lines, frames))
+    for name, heading, factor, _ in COLUMNS:
+        curves = [("(source)", compared[0].floor_series), *((row.output.name, row.series) for row in compared)]
+        curves = [(label, series) for label, series in curves if len(series.get(name, {})) > 1]
+        if curves:
+            drawn.append(_plot(name, heading, factor, curves, frames))
     return drawn
 
 
-def _plot(name: str, title: str, factor: float, lines: Sequence[tuple[str, Series]], frames: int) -> str:
-    from matplotlib.figure import Figure
-
+def _plot(name: str, title: str, factor: float, curves: Sequence[tuple[str, Series]], frames: int) -> str:
     figure = Figure(figsize=(9, 2.4))
     axes = figure.add_axes((PLOT_LEFT, 0.16, PLOT_WIDTH, 0.72))
-    for label, series in lines:
+    for label, series in curves:
         values = series[name]
         colour = "0.6" if label == "(source)" else None
         axes.plot(list(values), [value * factor for value in values.values()], lw=1, label=label, color=colour)

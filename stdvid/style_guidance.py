@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stdvid.metrics.features import FeatureName, LiteFeatures
-from stdvid.metrics.style import gram
+from stdvid.metrics.features import STRIDE_PX, FeatureName, LiteFeatures
+from stdvid.metrics.style import gram, relative
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
 from stdvid.picture_losses import low_frequency_loss, luminance, stroke_picture
@@ -67,9 +67,6 @@ STROKES_ALONE = 0.5
 LEAST_PX = 64
 """Least side of a reference."""
 
-OFFSET_PX = 16
-"""Features are strided: off their lattice by chance, or a grid appears that only they see."""
-
 
 class StyleGuidance:
     """The energy of one style, and its descent."""
@@ -80,7 +77,7 @@ class StyleGuidance:
         Raises UsageError if the packages of the feature networks are missing.
         """
         self.seed, self.device = seed, device
-        self.networks = [LiteFeatures(name).to(device) for name in NETWORKS]
+        self.networks = [LiteFeatures(name, LAYERS).to(device) for name in NETWORKS]
         pictures = [_large_enough(reference.to(device)) for reference in references]
         details = zip(*(_detail(picture) for picture in pictures), strict=True)
         self.details = [torch.cat([d.flatten(2) for d in octave], 2).sort(2).values for octave in details]
@@ -99,7 +96,7 @@ class StyleGuidance:
         dtype = fast_dtype(self.device)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             maps = self.networks[network](stroke_picture(picture) if strokes else picture)
-        return [gram(layer.float()) for layer in maps[:LAYERS]]
+        return [gram(layer.float()) for layer in maps]
 
     @torch.no_grad()
     def _wanted(self, content: Tensor) -> list[Tensor]:
@@ -118,7 +115,7 @@ class StyleGuidance:
     def distance(self, picture: Tensor, network: int, strokes: bool) -> Tensor:
         """Of the strokes of a picture [1, 3, H, W] to the reference's, a scalar; 0 is the same texture."""
         pairs = zip(self._grams(network, picture, strokes), self.grams[network, strokes], strict=True)
-        return torch.stack([(ours - wanted).norm() / (wanted.norm() + 1e-3) for ours, wanted in pairs]).mean()
+        return torch.stack([relative(ours, wanted) for ours, wanted in pairs]).mean()
 
     def draw(
         self,
@@ -170,7 +167,7 @@ class StyleGuidance:
             for index in range(iterations):
                 check()
                 strokes = bool(rng.random() < 1 - (1 - STROKES_ALONE) * color)
-                top, left = (int(n) for n in rng.integers(0, OFFSET_PX, 2))
+                top, left = (int(n) for n in rng.integers(0, STRIDE_PX, 2))
                 picture = painted()
                 change.descend(
                     self.distance(picture[..., top:, left:], index % len(NETWORKS), strokes)

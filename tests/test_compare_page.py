@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -151,4 +152,15 @@ def test_an_existing_page_and_an_input_are_kept(
     assert report.read_bytes() == before
     assert main(["compare", *clips, "--html", clips[1], "-y"]) == 2
     assert main(["compare", *clips, "--html", str(report), "-y"]) == 0
+    assert [p.name for p in report.parent.iterdir() if p.suffix == ".part"] == []
     assert capsys.readouterr().err.count("error: ") == 2
+
+
+def test_missing_packages_are_said_before_any_work(
+    clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "stdvid.compare_page", raising=False)
+    monkeypatch.setattr("stdvid.compare.compare", lambda *_: pytest.fail("it went to work"))
+    assert main(["compare", *clips, "--html", str(tmp_path / "page.html")]) == 2
+    assert "pip install 'stdvid[eval]'" in capsys.readouterr().err

@@ -21,13 +21,10 @@ from stdvid.distill.consistency import X0_LIMIT
 from stdvid.distill.losses import contrastive_loss
 from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import SlotSource
-from stdvid.metrics.features import LiteFeatures
+from stdvid.metrics.features import STRIDE_PX, LiteFeatures
 from stdvid.metrics.style import gram_distances
 from stdvid.models.nano import Nano, decode
 from stdvid.picture_losses import grain_loss, low_frequency_loss, stroke_picture, structure_loss
-
-FEATURE_STRIDE_PX = 16
-"""The deepest feature map of the style networks has one position per this many pixels."""
 
 
 class StyleTerms:
@@ -74,8 +71,8 @@ class StyleTerms:
     def _distances(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
         """Gram distances of each picture to each reference of the batch, [N, N]."""
         # the features are strided: off their lattice by chance, or the network learns a grid that only they see
-        top, left = (int(rng.integers(FEATURE_STRIDE_PX)) for _ in range(2))
-        images = F.pad(images, (left, FEATURE_STRIDE_PX - left, top, FEATURE_STRIDE_PX - top), mode="reflect")
+        top, left = (int(rng.integers(STRIDE_PX)) for _ in range(2))
+        images = F.pad(images, (left, STRIDE_PX - left, top, STRIDE_PX - top), mode="reflect")
         if rng.random() < self.settings.stroke_share:
             images, targets = stroke_picture(images), stroke_picture(targets)
         # one network a step: what fools one only is corrected by the next

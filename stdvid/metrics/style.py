@@ -22,17 +22,18 @@ def gram_distance(features: Sequence[Tensor], reference: Sequence[Tensor]) -> Te
     The two lists hold the same layers; spatial sizes may differ. Differentiable in `features`.
     """
     pairs = zip(features, reference, strict=True)
-    return torch.stack([_relative(gram(ours.float()), gram(theirs.float())) for ours, theirs in pairs]).mean(0)
+    return torch.stack([relative(gram(ours.float()), gram(theirs.float())) for ours, theirs in pairs]).mean(0)
 
 
 def gram_distances(features: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
     """`gram_distance` of each of N pictures to each of M references, [N, M]."""
     pairs = zip(features, references, strict=True)
-    layers = [_relative(gram(ours.float())[:, None], gram(theirs.float())[None]) for ours, theirs in pairs]
+    layers = [relative(gram(ours.float())[:, None], gram(theirs.float())[None]) for ours, theirs in pairs]
     return torch.stack(layers).mean(0)
 
 
-def _relative(g: Tensor, g_ref: Tensor) -> Tensor:
+def relative(g: Tensor, g_ref: Tensor) -> Tensor:
+    """|G - G_ref|_F / |G_ref|_F of Gram matrices [..., C, C], shape [...]; differentiable in `g`."""
     difference = (g - g_ref).square().sum((-2, -1)).clamp(min=1e-12).sqrt()
     relative: Tensor = difference / (g_ref.norm(dim=(-2, -1)) + 1e-3)
     return relative
