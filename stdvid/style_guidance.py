@@ -1,8 +1,8 @@
 """Style guidance: the reference's strokes, drawn into an estimate by descending an energy of their texture.
 
-    picture --> features --> Gram matrices <-> the reference's                        strokes
-       |------> strength of detail, by rank <-> the reference's                       calm stays calm
-       |------> edges, light                <-> the content's                         what is to stay
+    picture --> features --> Gram matrices <-> the reference's, calm and busy areas apart   strokes
+       |------> strength of detail, by rank <-> the reference's                             calm stays calm
+       |------> edges, light                <-> the content's                               what is to stay
        '<------ gradient ------'
 
 A network of a few million weights learns the strokes of references that it never saw only in part; the energy knows
@@ -13,7 +13,6 @@ the reference's. It guides the last estimate: strokes drawn into earlier ones be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,10 +21,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stdvid.metrics.features import STRIDE_PX, FeatureName, LiteFeatures
-from stdvid.metrics.style import gram, relative
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
-from stdvid.picture_losses import low_frequency_loss, luminance, stroke_picture
+from stdvid.picture_losses import (
+    BLOCK_PX,
+    LEAST_CALM,
+    area_distances,
+    area_grams,
+    areas,
+    by_rank,
+    detail,
+    detail_loss,
+    low_frequency_loss,
+    luminance,
+    roughness,
+    stroke_picture,
+    wanted_detail,
+)
 
 Box = tuple[slice, slice]
 """Rows and columns."""
@@ -51,16 +63,6 @@ LAYERS = 4
 EDGE_PX = 0.8
 """Blur before the edges of the structure term, at half the size."""
 
-BLOCK_PX, OCTAVES, FLOOR = 16, 3, 1e-4
-"""Detail is measured in blocks of so many pixels, at so many sizes, each half of the one before; less than FLOOR (a
-variance) is none."""
-
-FLAT, LOWEST = 1.5e-3, 0.1
-"""Blocks of the content with less detail than FLAT get as much as this share of the reference's blocks stays below."""
-
-OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
-"""Rows: lightness, red-green, yellow-blue."""
-
 STROKES_ALONE = 0.5
 """Share of the iterations that compare luminance alone: strokes without palette."""
 
@@ -79,8 +81,8 @@ class StyleGuidance:
         self.seed, self.device = seed, device
         self.networks = [LiteFeatures(name, LAYERS).to(device) for name in NETWORKS]
         pictures = [_large_enough(reference.to(device)) for reference in references]
-        details = zip(*(_detail(picture) for picture in pictures), strict=True)
-        self.details = [torch.cat([d.flatten(2) for d in octave], 2).sort(2).values for octave in details]
+        details = zip(*(by_rank(detail(picture)) for picture in pictures), strict=True)
+        self.details = by_rank([torch.cat(octave, 2) for octave in details])
         self.grams = {
             (number, strokes): self._mean_grams(number, pictures, strokes)
             for number in range(len(NETWORKS))
@@ -89,33 +91,22 @@ class StyleGuidance:
 
     @torch.no_grad()
     def _mean_grams(self, network: int, pictures: Sequence[Tensor], strokes: bool) -> list[Tensor]:
-        found = [self._grams(network, picture, strokes) for picture in pictures]
+        found = [self._grams(network, picture, areas(picture, LEAST_CALM), strokes) for picture in pictures]
         return [torch.stack(layer).mean(0) for layer in zip(*found, strict=True)]
 
-    def _grams(self, network: int, picture: Tensor, strokes: bool) -> list[Tensor]:
+    def _grams(self, network: int, picture: Tensor, where: Tensor, strokes: bool) -> list[Tensor]:
         dtype = fast_dtype(self.device)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             maps = self.networks[network](stroke_picture(picture) if strokes else picture)
-        return [gram(layer.float()) for layer in maps]
+        return area_grams(maps, where)
 
-    @torch.no_grad()
-    def _wanted(self, content: Tensor) -> list[Tensor]:
-        """How strong detail is to be in each block: in the content's calmest as in the reference's calmest."""
-        maps = []
-        for ours, theirs in zip(_detail(content), self.details, strict=True):
-            blocks = ours.flatten(2)
-            flat = (blocks < math.log(FLAT)).float().mean(2, keepdim=True)
-            rank = blocks.argsort(2).argsort(2) / max(1, blocks.shape[2] - 1)
-            rank = ((rank - flat) / (1 - flat).clamp(min=0.01)).clamp(0, 1)  # all that is flat shares the lowest
-            rank = LOWEST + (1 - LOWEST) * rank
-            place = (rank * (theirs.shape[2] - 1)).round().long()
-            maps.append(theirs.gather(2, place).view_as(ours))
-        return maps
+    def distance(self, picture: Tensor, where: Tensor, network: int, strokes: bool) -> Tensor:
+        """Of the strokes of a picture [1, 3, H, W] to the reference's, a scalar; 0 is the same texture.
 
-    def distance(self, picture: Tensor, network: int, strokes: bool) -> Tensor:
-        """Of the strokes of a picture [1, 3, H, W] to the reference's, a scalar; 0 is the same texture."""
-        pairs = zip(self._grams(network, picture, strokes), self.grams[network, strokes], strict=True)
-        return torch.stack([relative(ours, wanted) for ours, wanted in pairs]).mean()
+        `where`: the `areas` of its content, [1, 2, H, W].
+        """
+        grams = self._grams(network, picture, where, strokes)
+        return area_distances(grams, where, self.grams[network, strokes]).mean()
 
     def draw(
         self,
@@ -138,7 +129,9 @@ class StyleGuidance:
             check: called before each iteration; an exception from it ends the descent.
         """
         part = (slice(None), slice(None), *box)
-        wanted = [octave[(slice(None), slice(None), *map(_blocks, box))] for octave in self._wanted(content)]
+        with torch.no_grad():
+            wanted = wanted_detail(content, self.details)
+        wanted = [octave[(slice(None), slice(None), *map(_blocks, box))] for octave in wanted]
         drawn = image.clone()
         drawn[part] = self._descend(
             image[part], content[part], wanted, iterations, None if where is None else where[part], color, check
@@ -157,7 +150,7 @@ class StyleGuidance:
     ) -> Tensor:
         rng = np.random.default_rng(self.seed)  # the same for all frames: alike ones are drawn alike
         with torch.enable_grad():
-            change, edges = _Change(image), _edges(content)
+            change, edges, calm_and_busy = _Change(image), _edges(content), areas(content)
 
             def painted() -> Tensor:
                 moved = change.picture()
@@ -169,12 +162,13 @@ class StyleGuidance:
                 strokes = bool(rng.random() < 1 - (1 - STROKES_ALONE) * color)
                 top, left = (int(n) for n in rng.integers(0, STRIDE_PX, 2))
                 picture = painted()
+                shifted, there = picture[..., top:, left:], calm_and_busy[..., top:, left:]
                 change.descend(
-                    self.distance(picture[..., top:, left:], index % len(NETWORKS), strokes)
+                    self.distance(shifted, there, index % len(NETWORKS), strokes)
                     + STRUCTURE * F.mse_loss(_edges(picture), edges)
                     + LIGHT * low_frequency_loss(picture, content)
-                    + DETAIL * _mean_square(_detail(picture), wanted)
-                    + ROUGHNESS * _roughness(picture)
+                    + DETAIL * detail_loss(picture, wanted)
+                    + ROUGHNESS * roughness(picture)
                 )
             return painted().detach()
 
@@ -216,29 +210,7 @@ def _edges(picture: Tensor) -> Tensor:
     return structure_map(F.avg_pool2d(picture, 2), EDGE_PX)
 
 
-def _detail(picture: Tensor) -> list[Tensor]:
-    """Log variance of the Laplacian, by octave: [1, 3, H / BLOCK_PX, W / BLOCK_PX], of lightness and two colours."""
-    kernel = picture.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).expand(3, 1, 3, 3)
-    x = torch.einsum("ij,njhw->nihw", picture.new_tensor(OPPONENT), picture)
-    maps = []
-    for octave in range(OCTAVES):
-        energy = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=3).square()
-        maps.append(F.avg_pool2d(energy, BLOCK_PX >> octave).clamp(min=FLOOR).log())
-        x = F.avg_pool2d(x, 2)
-    return maps
-
-
 def _blocks(pixels: slice) -> slice:
     """Rows or columns of pixels as those of blocks."""
     start, stop = (None if n is None else n // BLOCK_PX for n in (pixels.start, pixels.stop))
     return slice(start, stop)
-
-
-def _mean_square(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
-    return torch.stack([F.mse_loss(a, b) for a, b in zip(ours, theirs, strict=True)]).mean()
-
-
-def _roughness(picture: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours (total variation)."""
-    across, down = picture[..., 1:] - picture[..., :-1], picture[..., 1:, :] - picture[..., :-1, :]
-    return across.abs().mean() + down.abs().mean()

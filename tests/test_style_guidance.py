@@ -13,7 +13,7 @@ from stdvid.metrics.content import edge_correlation
 from stdvid.metrics.features import LiteFeatures
 from stdvid.metrics.style import gram_distance
 from stdvid.models.stylizer import to_frames, to_tensor
-from stdvid.picture_losses import luminance
+from stdvid.picture_losses import LEAST_CALM, areas, luminance, wanted_detail
 from stdvid.style_guidance import StyleGuidance
 
 SIDE = 96
@@ -91,7 +91,7 @@ def test_only_the_box_is_worked_on_and_calm_is_judged_in_the_whole(guidance: Sty
     drawn = guidance.draw(content, content, 4, box=(slice(0, SIDE), slice(0, 64)))
     assert torch.equal(drawn[..., 64:], content[..., 64:])
     assert float((drawn - content)[..., :64].abs().mean()) > 0.01
-    whole = guidance._wanted(content)
+    whole = wanted_detail(content, guidance.details)
     assert [tuple(octave.shape) for octave in whole] == [(1, 3, 6, 6)] * 3
     assert float(whole[0][0, 0, 0, 0]) < float(whole[0][0, 0, 2:4, 1].min())  # paper, and the edge of the disc
 
@@ -128,6 +128,7 @@ def test_it_ends_when_told_to(guidance: StyleGuidance) -> None:
 def test_several_references_make_one_style() -> None:
     both = StyleGuidance([hatching(), disc()], 0, torch.device("cpu"))
     one = StyleGuidance([hatching()], 0, torch.device("cpu"))
-    far = float(one.distance(disc(), 0, strokes=False))
-    assert 0 < float(both.distance(disc(), 0, strokes=False)) < far
-    assert float(one.distance(hatching(), 0, strokes=False)) == pytest.approx(0, abs=0.02)
+    far = float(one.distance(disc(), areas(disc()), 0, strokes=False))
+    assert 0 < float(both.distance(disc(), areas(disc()), 0, strokes=False)) < far
+    own = areas(hatching(), LEAST_CALM)
+    assert float(one.distance(hatching(), own, 0, strokes=False)) == pytest.approx(0, abs=0.02)

@@ -41,6 +41,7 @@ TEXTURE_CROPS = 256
 def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
     """Accelerate on one device ('auto', 'cpu', 'cuda', 'mps') in the precision asked for; 'auto' is what is fast."""
     cpu, precision = device == "cpu", optim.precision
+    torch.set_float32_matmul_precision("high")  # TF32, where there is such a thing
     if precision == "auto":
         precision = "bf16" if fast_dtype(PartialState(cpu=cpu).device) is torch.bfloat16 else "no"
     return Accelerator(cpu=cpu, mixed_precision=precision)
@@ -134,6 +135,7 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
         )
     prepare_folder(folder, settings)
     accelerator = accelerator_for(device, settings.optim)
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
     if settings.start:
         model, facts = load_network(settings.start, settings.loss.max_time / 1000)
         architecture = facts["architecture"]
@@ -176,7 +178,7 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
         teacher.to(accelerator.device).eval().requires_grad_(False),
         facts["architecture"],
         schedule,
-        SlotSource(photos, styles, schedule, settings.loss),
+        SlotSource(photos, styles, schedule, settings.loss, settings.data.workers),
         sheet,
         settings,
         accelerator,

@@ -30,6 +30,9 @@ from stdvid.models.nano import Nano
 from stdvid.models.style_encoder import StyleCode
 from stdvid.models.texture import texture_statistics
 
+FRESH = 1
+"""Sets the random numbers of this loss's slots apart from others of the same run."""
+
 X0_LIMIT = 1.1
 """Clean predictions are clamped here before the solver, in training as in sampling."""
 
@@ -83,8 +86,11 @@ class ConsistencyLoss:
         source: SlotSource,
         loss: StudentLoss,
         accelerator: Accelerator,
+        *,
+        crop_px: int,
+        seed: int,
     ) -> None:
-        self.teacher, self.schedule, self.source = teacher, schedule, source
+        self.teacher, self.schedule = teacher, schedule
         self.settings, self.accelerator = loss, accelerator
         self.method = METHODS[loss.method]
         self.target = copy.deepcopy(model).eval().requires_grad_(False)
@@ -96,10 +102,15 @@ class ConsistencyLoss:
             resident=loss.bank_resident,
             device=accelerator.device,
         )
+        anywhere = not self.method.single_trajectory or loss.begin == "anywhere"
+        self.begun = 0
+        self._fresh = source.numbered(
+            (seed, FRESH), crop_px, lambda rng: int(rng.integers(1, self.start + 1)) if anywhere else self.start
+        )
 
-    def __call__(self, model: Nano, rng: np.random.Generator, batch: int, crop_px: int) -> Jump:
+    def __call__(self, model: Nano, rng: np.random.Generator, batch: int) -> Jump:
         """Jumps of `model` from `batch` states; a trajectory of the bank moves one teacher step on."""
-        slots = self._draw(rng, batch, crop_px)
+        slots = self._draw(rng, batch)
         states = States.of(slots, self.accelerator.device)
         aims = [self.method.aim(rng, slot.index, self.start, self.settings) for slot in slots]
         aim = torch.tensor(aims, device=states.index.device)
@@ -122,14 +133,14 @@ class ConsistencyLoss:
             self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous, strict=True)])
         return Jump(slots, s, student_clean, prediction, target, code.vector)
 
-    def _draw(self, rng: np.random.Generator, batch: int, crop_px: int) -> list[Slot]:
+    def _begin(self) -> Slot:
+        """A fresh slot."""
+        self.begun += 1
+        return self._fresh.take(self.begun - 1).to(self.accelerator.device)
+
+    def _draw(self, rng: np.random.Generator, batch: int) -> list[Slot]:
         """States to train on: of single trajectories from the bank or walked there now, or data noised at any time."""
-        anywhere = not self.method.single_trajectory or self.settings.begin == "anywhere"
-
-        def fresh() -> Slot:
-            index = int(rng.integers(1, self.start + 1)) if anywhere else self.start
-            return self.source.draw(rng, crop_px, index)
-
+        fresh = self._begin
         if not self.method.single_trajectory:
             return [fresh() for _ in range(batch)]
         if self.settings.states == "rollout":

@@ -17,6 +17,7 @@ class DataSettings:
     crop_px: int = 128
     short_side_px: int = 320
     skip_pages: bool = True
+    workers: int = 0
     weights: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,7 +97,8 @@ class StudentLoss:
     style_networks: tuple[Literal["lite0", "lite1", "lite2"], ...] = ("lite1",)
     structure: float = 0.5
     low_frequency: float = 2.0
-    grain: float = 0.05
+    detail: float = 0.05
+    roughness: float = 0.2
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from stdvid.diffusion.schedule import Schedule, grid_time
+from stdvid.distill.ahead import Ahead
 from stdvid.distill.bank import Slot
 from stdvid.distill.data import Pool, random_crop, torch_generator
 from stdvid.distill.settings import StudentLoss
@@ -21,12 +23,25 @@ TARGET_CROP_PX = 256
 
 @dataclass(frozen=True)
 class SlotSource:
-    """Makes slots as stylization will meet them: content from `photos`, palette and style from `styles`."""
+    """Makes slots as stylization will meet them: content from `photos`, palette and style from `styles`.
+
+    `workers` processes make them ahead of their use; 0: this one, when they are asked for.
+    """
 
     photos: Pool
     styles: Pool
     schedule: Schedule
     loss: StudentLoss
+    workers: int = 0
+
+    def numbered(self, key: tuple[int, ...], crop_px: int, index: Callable[[np.random.Generator], int]) -> Ahead[Slot]:
+        """Slots by number, each from a generator seeded by `key` and its number, which `index` draws from too."""
+
+        def make(number: int) -> Slot:
+            rng = np.random.default_rng([*key, number])
+            return self.draw(rng, crop_px, index(rng))
+
+        return Ahead(make, self.workers)
 
     def draw(self, rng: np.random.Generator, crop_px: int, index: int) -> Slot:
         """A slot at `index` of the solver grid: at the start index, the beginning of a trajectory."""

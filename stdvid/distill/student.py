@@ -39,8 +39,17 @@ class StudentTask:
     ) -> None:
         self.model, self.architecture, self.schedule, self.settings = model, architecture, schedule, settings
         self._sheet, self._device = sheet, accelerator.device
-        self.consistency = ConsistencyLoss(model, teacher, schedule, source, settings.loss, accelerator)
-        self.style_terms = StyleTerms(schedule, source, settings.loss, accelerator)
+        self.consistency = ConsistencyLoss(
+            model,
+            teacher,
+            schedule,
+            source,
+            settings.loss,
+            accelerator,
+            crop_px=settings.data.crop_px,
+            seed=settings.optim.seed,
+        )
+        self.style_terms = StyleTerms(schedule, source, settings.loss, accelerator, seed=settings.optim.seed)
         self.adversarial: AdversarialTerm | None = None
         if settings.loss.adversarial > 0:
             vector_dim, seed = architecture["vector_dim"], settings.optim.seed
@@ -55,7 +64,7 @@ class StudentTask:
         terms: dict[str, tuple[float, Tensor]] = {}
         judged: dict[str, float] = {}
         if settings.loss.distillation > 0:
-            jumped = self.consistency(self.model, rng, settings.optim.batch, settings.data.crop_px)
+            jumped = self.consistency(self.model, rng, settings.optim.batch)
             terms["distillation"] = (settings.loss.distillation, jumped.loss())
             if self.adversarial is not None:
                 value, judged = self.adversarial(jumped, rng)
@@ -90,6 +99,7 @@ class StudentTask:
             "start": int(grid_time(self.consistency.start)),
             "bank": bank_meta,
             "style_bank": style_meta,
+            "begun": [self.consistency.begun, self.style_terms.begun],
         }
         return tensors, facts
 
@@ -98,6 +108,7 @@ class StudentTask:
         self.consistency.target.load_state_dict(under("target", tensors))
         self.consistency.bank.restore(under("bank", tensors), meta["bank"])
         self.style_terms.bank.restore(under("style_bank", tensors), meta["style_bank"])
+        self.consistency.begun, self.style_terms.begun = meta["begun"]
         if self.adversarial is not None:
             self.adversarial.restore(under("adversarial", tensors))
 

@@ -16,33 +16,52 @@ from torch import Tensor
 
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.diffusion.solver import jump
-from stdvid.distill.bank import TrajectoryBank, stack
+from stdvid.distill.bank import Slot, TrajectoryBank, stack
 from stdvid.distill.consistency import X0_LIMIT
 from stdvid.distill.losses import contrastive_loss
 from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import SlotSource
 from stdvid.metrics.features import STRIDE_PX, LiteFeatures
-from stdvid.metrics.style import gram_distances
 from stdvid.models.nano import Nano, decode
-from stdvid.picture_losses import grain_loss, low_frequency_loss, stroke_picture, structure_loss
+from stdvid.picture_losses import (
+    LEAST_CALM,
+    area_distances,
+    area_grams,
+    areas,
+    by_rank,
+    detail,
+    detail_loss,
+    low_frequency_loss,
+    roughness,
+    stroke_picture,
+    structure_loss,
+    wanted_detail,
+)
+
+FRESH = 2
+"""Sets the random numbers of these slots apart from others of the same run."""
 
 
 class StyleTerms:
     """See the module; holds the feature networks and the bank of the student's trajectories."""
 
-    def __init__(self, schedule: Schedule, source: SlotSource, loss: StudentLoss, accelerator: Accelerator) -> None:
-        self.schedule, self.source, self.settings, self.accelerator = schedule, source, loss, accelerator
+    def __init__(
+        self, schedule: Schedule, source: SlotSource, loss: StudentLoss, accelerator: Accelerator, *, seed: int
+    ) -> None:
+        self.schedule, self.settings, self.accelerator = schedule, loss, accelerator
         self.start = start_index(loss.strength)
-        self.bank = TrajectoryBank(loss.bank_slots, loss.bank_probability)
+        self.bank = TrajectoryBank(
+            loss.bank_slots, loss.bank_probability, resident=loss.bank_resident, device=accelerator.device
+        )
+        self.begun = 0
+        self._fresh = source.numbered((seed, FRESH), loss.style_crop_px, lambda rng: self.start)
         networks = [LiteFeatures(name) for name in loss.style_networks] if loss.style > 0 else []
         self.networks = [network.to(accelerator.device) for network in networks]
 
     def __call__(self, model: Nano, rng: np.random.Generator) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term; the trajectories move on."""
         settings, device = self.settings, self.accelerator.device
-        slots = self.bank.draw(
-            settings.style_batch, rng, lambda: self.source.draw(rng, settings.style_crop_px, self.start)
-        )
+        slots = self.bank.draw(settings.style_batch, rng, self._begin)
         x_0, x_t, structure, reference = (
             stack(slots, name, device) for name in ("x_0", "x_t", "structure", "reference")
         )
@@ -59,28 +78,37 @@ class StyleTerms:
         images, content = decode(clean), decode(x_0)
         side = min(slot.target.shape[-1] for slot in slots)
         targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
-        distances = self._distances(images, targets, rng)
+        distances = self._distances(images, content, targets, rng)
+        wanted = wanted_detail(content, by_rank(detail(targets)))
         return {
             "style": (settings.style, distances.diagonal().mean()),
             "contrastive": (settings.contrastive, contrastive_loss(distances)),
             "structure": (settings.structure, structure_loss(images, content)),
             "low_frequency": (settings.low_frequency, low_frequency_loss(images, content)),
-            "grain": (settings.grain, grain_loss(images, content, targets)),
+            "detail": (settings.detail, detail_loss(images, wanted)),
+            "roughness": (settings.roughness, roughness(images)),
         }
 
-    def _distances(self, images: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
-        """Gram distances of each picture to each reference of the batch, [N, N]."""
+    def _begin(self) -> Slot:
+        """A fresh slot."""
+        self.begun += 1
+        return self._fresh.take(self.begun - 1).to(self.accelerator.device)
+
+    def _distances(self, images: Tensor, content: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
+        """Gram distances of each picture to each reference of the batch, area by area, [N, N]."""
+        where, there = areas(content), areas(targets, LEAST_CALM)
         # the features are strided: off their lattice by chance, or the network learns a grid that only they see
         top, left = (int(rng.integers(STRIDE_PX)) for _ in range(2))
-        images = F.pad(images, (left, STRIDE_PX - left, top, STRIDE_PX - top), mode="reflect")
+        border = (left, STRIDE_PX - left, top, STRIDE_PX - top)
+        images, where = (F.pad(x, border, mode="reflect") for x in (images, where))
         if rng.random() < self.settings.stroke_share:
             images, targets = stroke_picture(images), stroke_picture(targets)
         # one network a step: what fools one only is corrected by the next
         network = self.networks[int(rng.integers(len(self.networks)))]
         with self.accelerator.autocast():
             with torch.no_grad():
-                wanted = network(targets)
-            painted = network(images)
-        distances = gram_distances(painted, wanted)
+                wanted = area_grams(network(targets), there)
+            painted = area_grams(network(images), where)
+        distances = area_distances(painted, where, wanted)
         # relative to a nearly black reference anything is far: beyond 1 in logarithms, or one such pair leads the step
         return torch.where(distances < 1, distances, 1 + distances.clamp(min=1).log())

@@ -10,10 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def gram(features: Tensor) -> Tensor:
-    """Gram matrix over space, [N, C, H, W] -> [N, C, C], divided by H W (Gatys et al., arXiv 1508.06576, eq. 3)."""
+def gram(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Gram matrix over space, [N, C, H, W] -> [N, C, C], divided by H W (Gatys et al., arXiv 1508.06576, eq. 3).
+
+    `weights` [N, H, W], not all 0: how much each position counts.
+    """
     flat = features.flatten(2)
-    return flat @ flat.mT / flat.shape[-1]
+    if weights is None:
+        return flat @ flat.mT / flat.shape[-1]
+    weighted = flat * weights.flatten(1)[:, None]
+    return weighted @ flat.mT / weights.sum((1, 2)).clamp(min=1e-6)[:, None, None]
 
 
 def gram_distance(features: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:

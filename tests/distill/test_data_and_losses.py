@@ -22,10 +22,18 @@ from stdvid.metrics.features import LiteFeatures
 from stdvid.metrics.style import gram, gram_distance, gram_distances
 from stdvid.picture_losses import (
     STROKE_STD,
-    grain_loss,
+    area_distances,
+    area_grams,
+    areas,
+    by_rank,
+    detail,
+    detail_loss,
     low_frequency_loss,
+    roughness,
+    shares,
     stroke_picture,
     structure_loss,
+    wanted_detail,
 )
 
 
@@ -177,20 +185,58 @@ def test_content_terms_are_zero_on_the_content_itself() -> None:
     assert float(low_frequency_loss(image + 0.5, image)) == pytest.approx(0.25, rel=1e-4)
 
 
-def test_grain_aims_between_content_and_reference() -> None:
-    fine = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    soft = torch.nn.functional.avg_pool2d(fine, 5, 1, 2)
-    assert float(grain_loss(fine, fine, fine)) == 0
-    assert float(grain_loss(soft, fine, fine)) > 1
-    assert float(grain_loss(fine / 2, fine / 4, fine)) == pytest.approx(0, abs=1e-6)  # the geometric mean
-    above = fine.clone().requires_grad_()
-    loss = grain_loss(above, fine / 4, fine)
-    assert float(loss.detach()) == pytest.approx(math.log(4) ** 2, rel=1e-4)
-    loss.backward()
-    assert above.grad is not None
-    with torch.no_grad():
-        assert float(grain_loss(above - 10 * above.grad, fine / 4, fine)) < float(loss.detach())
-    assert torch.isfinite(grain_loss(fine * 0, fine, fine * 0))
+def half_calm() -> torch.Tensor:
+    """Left half flat, right half noise, [1, 3, 96, 96]."""
+    picture = torch.from_numpy(noise(96, 96)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    picture[..., :48] = 0.2
+    return picture
+
+
+def test_detail_is_wanted_where_the_content_has_it() -> None:
+    content, reference = half_calm(), half_calm() * 0.5
+    wanted = wanted_detail(content, by_rank(detail(reference)))
+    assert float(detail_loss(reference, wanted)) < 0.2 * float(detail_loss(reference.flip(3), wanted))
+    assert float(detail_loss(reference.flip(3), wanted)) > 1
+    batch = wanted_detail(content.repeat(2, 1, 1, 1), by_rank(detail(torch.cat([reference, content]))))
+    for octave, alone in zip(batch, wanted, strict=True):
+        torch.testing.assert_close(octave[:1], alone)
+    flat = torch.zeros(1, 3, 96, 96, requires_grad=True)
+    detail_loss(flat, wanted).backward()
+    assert flat.grad is not None
+    assert bool(flat.grad.isfinite().all())
+
+
+def test_areas_are_calm_and_busy() -> None:
+    where = areas(half_calm())
+    assert where.shape == (1, 2, 96, 96)
+    assert torch.equal(where.sum(1), torch.ones(1, 96, 96))
+    assert float(where[0, 0, :, :32].mean()) == 1
+    assert float(where[0, 1, :, 64:].mean()) == 1
+    busy = torch.from_numpy(noise(96, 96)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    assert float(shares(areas(busy))[0, 0]) == 0
+    assert float(shares(areas(busy, 0.2))[0, 0]) >= 0.2  # its calmest blocks
+
+
+def test_areas_are_compared_with_their_like() -> None:
+    picture = half_calm()
+    where, flipped = areas(picture), areas(picture.flip(3))
+
+    def maps(x: torch.Tensor) -> list[torch.Tensor]:
+        return [x, torch.nn.functional.avg_pool2d(x, 4)]
+
+    theirs = area_grams(maps(picture.flip(3)), flipped)
+    same = area_distances(area_grams(maps(picture), where), where, theirs)
+    assert same.shape == (1, 1)
+    assert float(same) < 0.1
+    wrong = area_distances(area_grams(maps(picture.flip(3)), where), where, theirs)  # noise where it should be calm
+    assert float(wrong) > 0.5
+    two = torch.cat([picture, picture.flip(3)])
+    assert area_distances(area_grams(maps(two), areas(two)), areas(two), theirs).shape == (2, 1)
+
+
+def test_roughness_is_the_mean_difference_of_neighbours() -> None:
+    ramp = torch.arange(8.0).expand(1, 3, 8, 8) / 8
+    assert float(roughness(ramp)) == pytest.approx(1 / 8)
 
 
 def test_content_metrics_on_blur_noise_and_itself() -> None:
