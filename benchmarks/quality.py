@@ -171,7 +171,7 @@ def named(pool: Pool, names: str) -> list[Image]:
 
 
 def matrix(
-    methods: dict[str, Method], contents: list[Image], references: list[Image], size_px: int, cell_px: int = 192
+    methods: dict[str, Method], contents: list[Image], references: list[Image], size_px: int, cell_px: int = 256
 ) -> Image:
     """For each method a block of styles (rows) by contents (columns); contents above, styles beside it."""
     contents = [short_side(image, size_px) for image in contents]

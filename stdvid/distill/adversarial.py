@@ -72,7 +72,8 @@ class AdversarialTerm:
 
     def _real(self, jumped: Jump, rng: np.random.Generator, side: int) -> Tensor:
         """Data at the noise level that the mode says, [N, 3, side, side]."""
-        y = encode(torch.stack([_crop(slot.target, side, rng) for slot in jumped.slots])).to(self.accelerator.device)
+        device = self.accelerator.device
+        y = encode(torch.stack([_crop(slot.target.to(device), side, rng) for slot in jumped.slots]))
         r = torch.tensor([self._level(int(s), rng) for s in jumped.s], device=y.device)
         noise = torch.randn(y.shape, generator=torch_generator(rng)).to(y)
         return decode(self.schedule.add_noise(y, noise, r))

@@ -77,7 +77,7 @@ class StyleTerms:
         self.bank.put([slot.moved(x, int(i)) for slot, x, i in zip(slots, x_s, after, strict=True)])
         images, content = decode(clean), decode(x_0)
         side = min(slot.target.shape[-1] for slot in slots)
-        targets = torch.stack([slot.target[:, :side, :side] for slot in slots]).to(device)
+        targets = torch.stack([slot.target[:, :side, :side].to(device) for slot in slots])
         distances = self._distances(images, content, targets, rng)
         wanted = wanted_detail(content, by_rank(detail(targets)))
         return {

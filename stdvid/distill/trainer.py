@@ -94,7 +94,6 @@ class Run:
             lr=optim.lr,
             betas=(0.9, 0.99),
             weight_decay=optim.weight_decay,
-            fused=accelerator.device.type == "cuda",
         )
         self.ema = AveragedModel(task.model, multi_avg_fn=ema_update(optim.ema_decay))
         self.optimizer = accelerator.prepare(self.optimizer)
