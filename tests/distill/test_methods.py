@@ -15,6 +15,7 @@ from stdvid.distill.bank import Slot
 from stdvid.distill.build import build_student
 from stdvid.distill.methods import METHODS
 from stdvid.distill.settings import MethodName, StudentLoss, StudentSettings
+from stdvid.distill.slots import SlotSource
 from stdvid.distill.student import StudentTask
 
 
@@ -71,14 +72,13 @@ def test_rivals_train_on_noised_data_and_std_on_its_trajectory(
     for method in METHODS:
         task = student(student_settings, teacher_run, tmp_path / method, method)
         started: list[Slot] = []
-        source = task.consistency.source
-        draw = type(source).draw
+        draw = SlotSource.draw
         monkeypatch.setattr(
-            type(source), "draw", lambda self, *a, draw=draw, seen=started: seen.append(draw(self, *a)) or seen[-1]
+            SlotSource, "draw", lambda self, *a, draw=draw, seen=started: seen.append(draw(self, *a)) or seen[-1]
         )
         for step in range(6):
             task.loss(step)
-        monkeypatch.setattr(type(source), "draw", draw)
+        monkeypatch.setattr(SlotSource, "draw", draw)
         indices = {slot.index for slot in started}
         if method == "std":
             assert indices == {30}
