@@ -25,6 +25,9 @@ NODES = 17
 ENTROPY = 0.05
 """Weight of the entropy: squared distances in [-1, 1]^3 below it hardly count, which keeps the map smooth."""
 
+FLAT_ENTROPY = 0.025
+"""The same for references of flat areas, whose few colours are not to be mixed."""
+
 SHARE = 4.0
 """Weight of the Kullback-Leibler divergence from the reference's shares; 0 would ignore how much there is of a colour,
 infinity would copy it."""
@@ -61,42 +64,47 @@ class Palette:
         return cls(torch.cat([p.colours for p in palettes]), shares)
 
 
-def transfer_palette(images: Tensor, source: Palette, reference: Palette, amount: float = 1.0) -> Tensor:
+def transfer_palette(
+    images: Tensor, source: Palette, reference: Palette, amount: float = 1.0, flatness: float = 0.0
+) -> Tensor:
     """Move the colours of `images`, float [N, 3, H, W] in [-1, 1], from `source` to `reference`.
 
-    `amount` 0..1 is how much of the way; 0 returns the input itself. Returns the same shape and range.
+    `amount` 0..1 is how much of the way; 0 returns the input itself. `flatness` 0..1: how little the reference's
+    colours are mixed. Returns the same shape and range.
     """
     if amount == 0:
         return images
-    table = transport_table(source, reference).to(images)
+    table = transport_table(source, reference, flatness).to(images)
     n, _, height, width = images.shape
     places = images.permute(0, 2, 3, 1).flip(-1).reshape(1, n, height, width, 3)  # last axis first
     moved = F.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
     return torch.lerp(images, moved, amount).contiguous()
 
 
-def transport_table(source: Palette, reference: Palette) -> Tensor:
+def transport_table(source: Palette, reference: Palette, flatness: float = 0.0) -> Tensor:
     """Where each colour goes, float [3, NODES, NODES, NODES]: the conditional mean of the transport plan, smoothed.
 
     The first axis after the channel is red. Colours that the source lacks go where the dual potential sends them
     (Seguy et al., "Large-scale optimal transport and mapping estimation", 2018).
     """
-    potential = _potential(source, reference)
+    entropy = ENTROPY ** (1 - flatness) * FLAT_ENTROPY**flatness
+    potential = _potential(source, reference, entropy)
     axis = torch.linspace(-1, 1, NODES, device=potential.device)
     nodes = torch.cartesian_prod(axis, axis, axis)
-    plan = torch.softmax((potential - torch.cdist(nodes, reference.colours).square()) / ENTROPY, 1)
+    plan = torch.softmax((potential - torch.cdist(nodes, reference.colours).square()) / entropy, 1)
     table = (plan @ reference.colours).mT.reshape(3, NODES, NODES, NODES)
     # a reference of few colours makes a staircase, on which noise would flicker: each node takes its neighbours' mean
-    return F.avg_pool3d(F.pad(table[None], (1,) * 6, mode="replicate"), 3, 1)[0]
+    smooth = F.avg_pool3d(F.pad(table[None], (1,) * 6, mode="replicate"), 3, 1)[0]
+    return torch.lerp(smooth, table, flatness / 2)
 
 
-def _potential(source: Palette, reference: Palette) -> Tensor:
+def _potential(source: Palette, reference: Palette, entropy: float) -> Tensor:
     """The dual potential of the reference's colours, plus their log shares: [K], by Sinkhorn's iteration on logs."""
-    cost = torch.cdist(source.colours, reference.colours).square() / ENTROPY
+    cost = torch.cdist(source.colours, reference.colours).square() / entropy
     log_source, log_reference = source.shares.log()[:, None], reference.shares.log()
-    softness = SHARE / (SHARE + ENTROPY)
+    softness = SHARE / (SHARE + entropy)
     g = torch.zeros_like(log_reference)
-    for _ in range(_ITERATIONS):
+    for _ in range(round(_ITERATIONS * ENTROPY / entropy)):  # the less is mixed, the slower it converges
         f = -torch.logsumexp(g + log_reference - cost, 1, keepdim=True)
         g = -softness * torch.logsumexp(f + log_source - cost, 0)
-    return (g + log_reference) * ENTROPY
+    return (g + log_reference) * entropy

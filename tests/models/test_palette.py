@@ -81,7 +81,7 @@ def test_the_plan_is_the_optimal_one_when_entropy_and_slack_are_small(monkeypatc
     grid = torch.cartesian_prod(axis, axis, axis)
     order = torch.randperm(len(grid), generator=torch.Generator().manual_seed(0))
     ours, theirs = grid[order[:8]], grid[order[8:16]]
-    potential = module._potential(*(Palette(c, torch.full((8,), 1 / 8)) for c in (ours, theirs)))
+    potential = module._potential(*(Palette(c, torch.full((8,), 1 / 8)) for c in (ours, theirs)), 2e-3)
     chosen = (potential - torch.cdist(ours, theirs).square()).argmax(1)
     rows, columns = optimize.linear_sum_assignment(torch.cdist(ours, theirs).square().numpy())
     np.testing.assert_array_equal(chosen.numpy()[rows], columns)
