@@ -99,11 +99,11 @@ class WindowPainter:
         indices = [frame.index for frame in real]
         following = self.config.video.consistency == "flow"
         if only is not None:
-            palette = self._shot.palette if self._shot and following else Palette.of(images)
+            palette = self._shot.palette if self._shot and following else self._palette(images)
             part = slice(only, only + 1)
             return self._paint_group(images[part], indices[part], palette, None)[0]
         if self._shot is None or window.index == 0 or not following:
-            self._shot = _Shot(Palette.of(images))
+            self._shot = _Shot(self._palette(images))
         shot = self._shot
         painted = [shot.shared] if shot.shared is not None else []
         for first in range(sum(map(len, painted)), len(real), self.group):
@@ -117,7 +117,10 @@ class WindowPainter:
 
     def begin(self, frames: list[Frame]) -> None:
         """Begin a shot whose first window these are, without painting it: its palette is known then."""
-        self._shot = _Shot(Palette.of(to_tensor(np.stack([frame.image for frame in frames]))))
+        self._shot = _Shot(self._palette(to_tensor(np.stack([frame.image for frame in frames]))))
+
+    def _palette(self, images: Tensor) -> Palette:
+        return self.stylizer.source_palette(images, self.style, self.config.sampling.color)
 
     @torch.no_grad()
     def _paint_group(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
-from stdvid.models.flat import flatness, flatten, solid
+from stdvid.models.graphic import Graphic, solid
 from stdvid.models.nano import SIZE_MULTIPLE_PX, Nano, encode
 from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.precision import fast_dtype
@@ -39,12 +39,12 @@ def to_frames(images: Tensor) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Style:
-    """A read reference: its code (batch 1), its palette, how far it is made of flat areas (0..1), and its pictures,
-    float [1, 3, H, W] in [-1, 1]."""
+    """A read reference: its code (batch 1), its palette, how graphic it is, and its pictures, float [1, 3, H, W] in
+    [-1, 1]."""
 
     code: StyleCode
     palette: Palette
-    flatness: float
+    graphic: Graphic
     pictures: tuple[Tensor, ...]
 
 
@@ -116,21 +116,23 @@ class Stylizer:
         vector = torch.stack([c.vector.mean(0) for c in codes]).mean(0, keepdim=True)
         code = StyleCode(tokens, vector)
         scaled = code.scaled(scale, self.model.style.null(code))
-        flat = [flatness(t) for t in tensors]
-        palettes = [Palette.of(solid(t, amount)) for t, amount in zip(tensors, flat, strict=True)]
-        return Style(scaled, Palette.pooled(palettes), sum(flat) / len(flat), tuple(tensors))
+        judged = [Graphic.of(t) for t in tensors]
+        palettes = [Palette.of(solid(t, graphic.flatness)) for t, graphic in zip(tensors, judged, strict=True)]
+        return Style(scaled, Palette.pooled(palettes), Graphic.mean(judged), tuple(tensors))
+
+    def source_palette(self, frames: Tensor, style: Style, color: float) -> Palette:
+        """The palette that `frames`, float [T, 3, H, W] in [-1, 1], are moved from under a style."""
+        return Palette.of(style.graphic.simplify(frames.to(self.device), color))
 
     def condition(self, frames: Tensor, style: Style, color: float, source: Palette | None = None) -> Condition:
         """Bind `frames`, float [T, 3, H, W] in [-1, 1], to a style.
 
-        `color` 0..1 is how far they move to its colours and its flatness.
-
-        `source` is the palette to move from; by default that of these frames.
+        `color` 0..1 is how far they move to its colours, and how far they are simplified for it. `source` is the
+        palette to move from; by default that of these frames.
         """
         frames = frames.to(self.device)
-        source = source or Palette.of(frames)
-        flat = flatten(frames, style.flatness * color)
-        matched = transfer_palette(flat, source, style.palette, color, style.flatness)
+        simple = style.graphic.simplify(frames, color)
+        matched = transfer_palette(simple, source or Palette.of(simple), style.palette, color, style.graphic.flatness)
         frames, matched = pad(frames), pad(matched)
         return Condition(encode(matched), encode(structure_map(frames)), style.code)
 

@@ -1,4 +1,4 @@
-"""Flat areas of references, and frames made as flat."""
+"""How graphic references are, and frames simplified for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stdvid.models.flat import flatness, flatten, solid
+from stdvid.models.graphic import Graphic, even, flatten, solid
 from stdvid.models.palette import Palette, transfer_palette
 from stdvid.models.stylizer import to_tensor
 
@@ -26,13 +26,31 @@ def canvas(level: float = 0.15) -> Tensor:
     return (torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * level).clamp(-1, 1)
 
 
-def test_prints_are_flat_and_canvas_is_not() -> None:
-    assert flatness(drawing()) == 1
-    assert flatness(canvas()) == 0
-    half = drawing()
-    half[..., 20:] = canvas()[..., 20:]
-    assert 0 <= flatness(half) < 1
-    assert flatness(torch.zeros(1, 3, 1, 1)) == 1
+def test_drawings_are_graphic_and_canvas_is_not() -> None:
+    assert Graphic.of(drawing()) == Graphic(1, 1)
+    assert Graphic.of(canvas()) == Graphic(0, 0)
+    ramp = torch.linspace(-1, 1, 48).expand(1, 3, 48, 48)  # shading beside plain paper
+    shaded = Graphic.of(torch.cat([torch.ones(1, 3, 48, 48), ramp], 3))
+    assert shaded == Graphic(1, 0)
+    assert Graphic.of(torch.zeros(1, 3, 1, 1)).flatness == 1
+    assert Graphic.mean([Graphic(1, 1), Graphic(0, 0)]) == Graphic(0.5, 0.5)
+
+
+def test_frames_are_left_alone_for_a_painting() -> None:
+    picture = canvas()
+    assert torch.equal(Graphic(0, 0).simplify(picture), picture)
+    assert torch.equal(Graphic(1, 1).simplify(picture, 0), picture)
+    assert not torch.equal(Graphic(1, 0).simplify(picture), picture)
+
+
+def test_even_light_keeps_what_is_fine() -> None:
+    fine = 0.1 * torch.sin(torch.arange(128.0)).expand(1, 3, 128, 128)
+    picture = torch.where(torch.arange(128) < 64, -0.6, 0.6) + fine
+    lit = even(picture, 1.0)
+    dark, bright = lit[..., 8:32], lit[..., 96:120]
+    assert 0 < float(bright.mean() - dark.mean()) < 0.6
+    assert float(dark.std(3).mean()) == pytest.approx(float(fine[..., 8:32].std(3).mean()), rel=0.2)
+    assert torch.equal(even(picture, 0.0), picture)
 
 
 def test_flattening_smooths_and_keeps_edges() -> None:

@@ -1,0 +1,117 @@
+"""Graphic references, and frames simplified for them.
+
+Prints, ink drawings and cel pictures are of few colours in plain areas, and say much by lines. A photograph in their
+palette keeps soft shading and blur, which none of them has: it is flattened, as far as the reference is flat. And what
+is dark in it becomes a black blob where the reference would draw: it is evenly lit, as far as the reference is lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stdvid.models.structure import LUMA, gaussian_blur
+
+PLAIN, EDGE = 0.02, 0.08
+"""Luminance gradients a pixel, of values in [-1, 1]: a place is plain below half of PLAIN; from PLAIN to EDGE it is
+shading or brush, neither plain nor line."""
+
+SOME_PLAIN, MUCH_PLAIN = 0.16, 0.29
+"""Shares of plain places: canvas and brush leave less than SOME_PLAIN, prints and drawings more than MUCH_PLAIN."""
+
+LITTLE_SHADING, SOME_SHADING = 0.1, 0.2
+"""Shares of shading or brush: pen drawings have less than LITTLE_SHADING; beyond SOME_SHADING all is painted."""
+
+EDGE_SIGMA_PX, EDGE_SIGMA = 20.0, 0.12
+"""Reach of the edge-preserving filter, in pixels and in colours from 0 to 1."""
+
+LIGHT_PX, LIGHT = 16.0, 0.7
+"""Light is what a blur of so many pixels (standard deviation) leaves; so much of it is taken from lines' frames."""
+
+
+@dataclass(frozen=True)
+class Graphic:
+    """How far references are made of flat areas, and of lines: each 0 (a painting) to 1 (a print, a pen drawing)."""
+
+    flatness: float
+    linework: float
+
+    @classmethod
+    def of(cls, reference: Tensor) -> Graphic:
+        """Judge a picture, float [1, 3, H, W] in [-1, 1]."""
+        luma = _luminance(reference)
+        sobel = reference.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).view(1, 1, 3, 3) / 8
+        padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
+        gradient = (F.conv2d(padded, sobel).square() + F.conv2d(padded, sobel.mT).square()).sqrt()
+        plain = float((gradient < PLAIN / 2).float().mean())
+        shading = float(((gradient > PLAIN) & (gradient < EDGE)).float().mean())
+        flatness = _between(plain, SOME_PLAIN, MUCH_PLAIN)
+        return cls(flatness, flatness * (1 - _between(shading, LITTLE_SHADING, SOME_SHADING)))
+
+    @classmethod
+    def mean(cls, judged: Sequence[Graphic]) -> Graphic:
+        """Of several references that make one style."""
+        count = len(judged)
+        return cls(sum(g.flatness for g in judged) / count, sum(g.linework for g in judged) / count)
+
+    def simplify(self, images: Tensor, amount: float = 1.0) -> Tensor:
+        """Frames, float [N, 3, H, W] in [-1, 1], as such a reference would want them; `amount` 0 returns them."""
+        return flatten(even(images, self.linework * amount), self.flatness * amount)
+
+
+def even(images: Tensor, amount: float) -> Tensor:
+    """Light `images`, float [N, 3, H, W] in [-1, 1], evenly: `amount` 0..1 of LIGHT of what is coarse in it goes."""
+    if amount == 0:
+        return images
+    luma = _luminance(images)
+    coarse = gaussian_blur(luma, LIGHT_PX) - luma.mean((2, 3), keepdim=True)
+    return (images - amount * LIGHT * coarse).clamp(-1, 1)
+
+
+def flatten(images: Tensor, amount: float) -> Tensor:
+    """Smooth what lies between the edges of `images`, float [N, 3, H, W] in [-1, 1]; `amount` 0..1, 0 is no change.
+
+    Domain transform (Gastal and Oliveira, "Domain transform for edge-aware image and video processing", 2011).
+    """
+    if amount == 0:
+        return images
+    pixels = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    smooth = [
+        cv2.edgePreservingFilter(
+            np.ascontiguousarray(picture), flags=cv2.RECURS_FILTER, sigma_s=EDGE_SIGMA_PX, sigma_r=EDGE_SIGMA
+        )
+        for picture in pixels
+    ]
+    flat = torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2).to(images) / 127.5 - 1
+    return torch.lerp(images, flat, amount)
+
+
+def solid(image: Tensor, amount: float) -> Tensor:
+    """Bring soft borders of lines and areas, float [1, 3, H, W], to one of their sides; `amount` 0..1.
+
+    Toggle mapping (Kramer and Bruckner, "Iterations of a non-linear transformation for enhancement of digital images",
+    1975): each place takes the colour of its darkest or of its brightest neighbour, whichever is nearer in light.
+    """
+    height, width = image.shape[-2:]
+    for _ in range(2):
+        near = F.unfold(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3).view(3, 9, -1)
+        luma = torch.einsum("c,cnp->np", image.new_tensor(LUMA), near)
+        (dark, darkest), (bright, brightest) = luma.min(0), luma.max(0)
+        chosen = torch.where(bright - luma[4] < luma[4] - dark, brightest, darkest)
+        toggled = near.gather(1, chosen.expand(3, 1, -1)).view(1, 3, height, width)
+        image = torch.lerp(image, toggled, amount)
+    return image
+
+
+def _luminance(images: Tensor) -> Tensor:
+    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _between(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))
