@@ -60,6 +60,11 @@ class Graphic:
         count = len(judged)
         return cls(sum(g.flatness for g in judged) / count, sum(g.linework for g in judged) / count)
 
+    @property
+    def posterized(self) -> float:
+        """How far colours go to the main ones: all the way in cel pictures, while a pen makes tones out of lines."""
+        return self.flatness * (1 - self.linework**4)
+
     def simplify(self, images: Tensor, amount: float = 1.0) -> Tensor:
         """Frames, float [N, 3, H, W] in [-1, 1], as such a reference would want them; `amount` 0 returns them."""
         return flatten(even(images, self.linework * amount), self.flatness * amount)

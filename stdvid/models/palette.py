@@ -28,6 +28,9 @@ ENTROPY = 0.05
 FLAT_ENTROPY = 0.025
 """The same for references of flat areas, whose few colours are not to be mixed."""
 
+TONES, TONE_WIDTH = 7, 0.02
+"""How many main colours a palette has, and the squared distance over which a colour belongs to more than one."""
+
 SHARE = 4.0
 """Weight of the Kullback-Leibler divergence from the reference's shares; 0 would ignore how much there is of a colour,
 infinity would copy it."""
@@ -65,12 +68,19 @@ class Palette:
 
 
 def transfer_palette(
-    images: Tensor, source: Palette, reference: Palette, amount: float = 1.0, flatness: float = 0.0
+    images: Tensor,
+    source: Palette,
+    reference: Palette,
+    amount: float = 1.0,
+    *,
+    flatness: float = 0.0,
+    posterized: float = 0.0,
 ) -> Tensor:
     """Move the colours of `images`, float [N, 3, H, W] in [-1, 1], from `source` to `reference`.
 
     `amount` 0..1 is how much of the way; 0 returns the input itself. `flatness` 0..1: how little the reference's
-    colours are mixed. Returns the same shape and range.
+    colours are mixed; `posterized` 0..1: how far each goes on to the nearest of its main colours. Returns the same
+    shape and range.
     """
     if amount == 0:
         return images
@@ -78,7 +88,31 @@ def transfer_palette(
     n, _, height, width = images.shape
     places = images.permute(0, 2, 3, 1).flip(-1).reshape(1, n, height, width, 3)  # last axis first
     moved = F.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
+    if posterized > 0:
+        moved = torch.lerp(moved, posterize(moved, main_colours(reference)), posterized)
     return torch.lerp(images, moved, amount).contiguous()
+
+
+def main_colours(palette: Palette) -> Tensor:
+    """At most TONES colours [K, 3] that stand for a palette: Lloyd's iteration from ones that are far apart."""
+    colours, shares = palette.colours, palette.shares
+    centres = colours[shares.argmax()][None]
+    while len(centres) < min(TONES, len(colours)):
+        distance = torch.cdist(colours, centres).amin(1) * shares.sqrt()
+        centres = torch.cat([centres, colours[distance.argmax()][None]])
+    for _ in range(10):
+        nearest = torch.cdist(colours, centres).argmin(1)
+        weights = F.one_hot(nearest, len(centres)).to(colours) * shares[:, None]
+        total = weights.sum(0)[:, None]
+        centres = torch.where(total > 0, (weights.mT @ colours) / total.clamp(min=1e-9), centres)
+    return centres
+
+
+def posterize(images: Tensor, colours: Tensor) -> Tensor:
+    """Bring each colour of `images` [N, 3, H, W] to the nearest of `colours` [K, 3], softly halfway between two."""
+    pixels = images.permute(0, 2, 3, 1)
+    near = torch.softmax(-torch.cdist(pixels.flatten(0, 2), colours).square() / TONE_WIDTH, 1)
+    return (near @ colours).view_as(pixels).permute(0, 3, 1, 2)
 
 
 def transport_table(source: Palette, reference: Palette, flatness: float = 0.0) -> Tensor:

@@ -132,7 +132,14 @@ class Stylizer:
         """
         frames = frames.to(self.device)
         simple = style.graphic.simplify(frames, color)
-        matched = transfer_palette(simple, source or Palette.of(simple), style.palette, color, style.graphic.flatness)
+        matched = transfer_palette(
+            simple,
+            source or Palette.of(simple),
+            style.palette,
+            color,
+            flatness=style.graphic.flatness,
+            posterized=style.graphic.posterized,
+        )
         frames, matched = pad(frames), pad(matched)
         return Condition(encode(matched), encode(structure_map(frames)), style.code)
 

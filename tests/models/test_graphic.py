@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stdvid.models.graphic import Graphic, even, flatten, solid
-from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.palette import Palette, main_colours, posterize, transfer_palette
 from stdvid.models.stylizer import to_tensor
 
 
@@ -78,9 +78,33 @@ def test_soft_borders_go_to_one_side() -> None:
 def test_colours_of_a_flat_reference_are_not_mixed() -> None:
     grey = torch.linspace(-1, 1, 96).expand(1, 3, 96, 96).contiguous()
     ink = Palette.of(solid(drawing(), 1.0))
-    mixed, pure = (transfer_palette(grey, Palette.of(grey), ink, 1.0, f) for f in (0.0, 1.0))
+    mixed, pure = (transfer_palette(grey, Palette.of(grey), ink, 1.0, flatness=f) for f in (0.0, 1.0))
 
     def middle(picture: Tensor) -> float:
         return float((picture.abs() < 0.7).float().mean())
 
     assert middle(pure) < 0.7 * middle(mixed)
+
+
+def test_main_colours_are_those_of_the_areas() -> None:
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[..., :16] = torch.tensor([0.9, -0.8, 0.1]).view(1, 3, 1, 1)
+    picture[:, :, :8, 16:] = torch.tensor([-0.9, 0.5, 0.5]).view(1, 3, 1, 1)
+    colours = main_colours(Palette.of(picture))
+    assert len(colours) == 3
+    for wanted in picture.flatten(2)[0].unique(dim=1).mT:
+        assert float((colours - wanted).norm(dim=1).min()) < 1e-3
+    near = posterize(picture + 0.1, colours)
+    torch.testing.assert_close(near, picture, atol=0.01, rtol=0)
+    assert len(main_colours(Palette.of(canvas(0.5)))) == 7
+
+
+def test_cel_pictures_are_posterized_and_pen_drawings_are_not() -> None:
+    assert Graphic(1, 0).posterized == 1
+    assert Graphic(1, 1).posterized == 0
+    assert Graphic(0, 0).posterized == 0
+    grey = torch.linspace(-1, 1, 96).expand(1, 3, 96, 96).contiguous()
+    few = Palette(torch.tensor([-0.8, 0.0, 0.8])[:, None].expand(3, 3), torch.full((3,), 1 / 3))
+    flat = transfer_palette(grey, Palette.of(grey), few, 1.0, posterized=1.0)
+    distance = (flat[:, :1, 0] - torch.tensor([-0.8, 0.0, 0.8]).view(1, 3, 1)).abs().amin(1)
+    assert float((distance < 0.05).float().mean()) > 0.8
