@@ -38,7 +38,7 @@ from stdvid.metrics.content import edge_correlation, sharpness_ratio
 from stdvid.metrics.features import LiteFeatures
 from stdvid.metrics.style import gram_distance
 from stdvid.models.bundle import read_bundle
-from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.stylizer import to_frames, to_tensor
 from stdvid.painter import REFERENCE_SHORT_SIDE_PX, WindowPainter
 from stdvid.picture_losses import stroke_picture
@@ -91,7 +91,7 @@ def bundle_method(text: str, strength: float) -> Method:
 def palette_only(content: Image, reference: Image) -> Image:
     """Palette transfer and nothing else."""
     images = to_tensor(content[None])
-    moved = transfer_palette(images, Palette.of(images), Palette.of(to_tensor(reference[None])))
+    moved = ColourMap.between(Palette.of(images), Palette.of(to_tensor(reference[None]))).apply(images)
     return rounded(to_frames(moved)[0])
 
 

@@ -21,7 +21,7 @@ from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.models.nano import decode, encode
-from stdvid.models.palette import Palette
+from stdvid.models.palette import ColourMap
 from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
 from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
@@ -53,10 +53,10 @@ def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
 
 @dataclass
 class _Shot:
-    """What the windows of a shot share: the palette of the first, and from one to the next, with consistency "flow",
-    the trail of the last frame and the frames, float32 [overlap, H, W, 3], that the next window has as well."""
+    """What the windows of a shot share: where the colours of the first go, and from one to the next, with consistency
+    "flow", the trail of the last frame and the frames, float32 [overlap, H, W, 3], that the next window has as well."""
 
-    palette: Palette
+    colours: ColourMap
     trail: Trail | None = None
     shared: NDArray[np.float32] | None = None
 
@@ -99,16 +99,16 @@ class WindowPainter:
         indices = [frame.index for frame in real]
         following = self.config.video.consistency == "flow"
         if only is not None:
-            palette = self._shot.palette if self._shot and following else self._palette(images)
+            colours = self._shot.colours if self._shot and following else self._colours(images)
             part = slice(only, only + 1)
-            return self._paint_group(images[part], indices[part], palette, None)[0]
+            return self._paint_group(images[part], indices[part], colours, None)[0]
         if self._shot is None or window.index == 0 or not following:
-            self._shot = _Shot(self._palette(images))
+            self._shot = _Shot(self._colours(images))
         shot = self._shot
         painted = [shot.shared] if shot.shared is not None else []
         for first in range(sum(map(len, painted)), len(real), self.group):
             part = slice(first, first + self.group)
-            group, shot.trail = self._paint_group(images[part], indices[part], shot.palette, shot.trail)
+            group, shot.trail = self._paint_group(images[part], indices[part], shot.colours, shot.trail)
             painted.append(group)
         result = np.concatenate(painted)
         if shot.trail is not None and self.config.video.overlap:
@@ -117,19 +117,19 @@ class WindowPainter:
 
     def begin(self, frames: list[Frame]) -> None:
         """Begin a shot whose first window these are, without painting it: its palette is known then."""
-        self._shot = _Shot(self._palette(to_tensor(np.stack([frame.image for frame in frames]))))
+        self._shot = _Shot(self._colours(to_tensor(np.stack([frame.image for frame in frames]))))
 
-    def _palette(self, images: Tensor) -> Palette:
-        return self.stylizer.source_palette(images, self.style, self.config.sampling.color)
+    def _colours(self, images: Tensor) -> ColourMap:
+        return self.stylizer.colour_map(images, self.style, self.config.sampling.color)
 
     @torch.no_grad()
     def _paint_group(
-        self, images: Tensor, indices: list[int], palette: Palette, trail: Trail | None
+        self, images: Tensor, indices: list[int], colours: ColourMap, trail: Trail | None
     ) -> tuple[NDArray[np.float32], Trail | None]:
         """Paint some frames after the one that left `trail`; with consistency "flow" also the trail of the last one."""
         started = time.monotonic()
         sampling = self.config.sampling
-        condition = self.stylizer.condition(images, self.style, sampling.color, palette)
+        condition = self.stylizer.condition(images, self.style, sampling.color, colours)
         following = None
         if self.config.video.consistency == "flow":
             following = Following(images, trail, self._flow)

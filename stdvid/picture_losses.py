@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stdvid.metrics.style import gram, relative
-from stdvid.models.structure import LUMA, structure_map
+from stdvid.models.structure import luminance, structure_map
 
 LOW_FREQUENCY_PX = 8
 STROKE_STD = 0.4
@@ -35,11 +35,6 @@ LEAST_SHARE = 0.03
 
 OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 """Rows: lightness, red-green, yellow-blue."""
-
-
-def luminance(images: Tensor) -> Tensor:
-    """[N, 3, H, W] -> [N, 1, H, W]."""
-    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def stroke_picture(images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stdvid.metrics.features import STRIDE_PX, FeatureName, LiteFeatures
 from stdvid.models.precision import fast_dtype
-from stdvid.models.structure import structure_map
+from stdvid.models.structure import luminance, structure_map
 from stdvid.picture_losses import (
     BLOCK_PX,
     LEAST_CALM,
@@ -33,7 +33,6 @@ from stdvid.picture_losses import (
     detail,
     detail_loss,
     low_frequency_loss,
-    luminance,
     roughness,
     stroke_picture,
     wanted_detail,

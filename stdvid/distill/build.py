@@ -41,7 +41,6 @@ TEXTURE_CROPS = 256
 def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
     """Accelerate on one device ('auto', 'cpu', 'cuda', 'mps') in the precision asked for; 'auto' is what is fast."""
     cpu, precision = device == "cpu", optim.precision
-    torch.set_float32_matmul_precision("high")  # TF32, where there is such a thing
     if precision == "auto":
         precision = "bf16" if fast_dtype(PartialState(cpu=cpu).device) is torch.bfloat16 else "no"
     return Accelerator(cpu=cpu, mixed_precision=precision)

@@ -103,8 +103,7 @@ class ConsistencyLoss:
             device=accelerator.device,
         )
         anywhere = not self.method.single_trajectory or loss.begin == "anywhere"
-        self.begun = 0
-        self._fresh = source.numbered(
+        self.fresh = source.stream(
             (seed, FRESH), crop_px, lambda rng: int(rng.integers(1, self.start + 1)) if anywhere else self.start
         )
 
@@ -133,14 +132,9 @@ class ConsistencyLoss:
             self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous, strict=True)])
         return Jump(slots, s, student_clean, prediction, target, code.vector)
 
-    def _begin(self) -> Slot:
-        """A fresh slot."""
-        self.begun += 1
-        return self._fresh.take(self.begun - 1).to(self.accelerator.device)
-
     def _draw(self, rng: np.random.Generator, batch: int) -> list[Slot]:
         """States to train on: of single trajectories from the bank or walked there now, or data noised at any time."""
-        fresh = self._begin
+        fresh = self.fresh
         if not self.method.single_trajectory:
             return [fresh() for _ in range(batch)]
         if self.settings.states == "rollout":

@@ -14,7 +14,7 @@ from stdvid.distill.bank import Slot
 from stdvid.distill.data import Pool, random_crop, torch_generator
 from stdvid.distill.settings import StudentLoss
 from stdvid.models.nano import encode
-from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX
 
@@ -34,14 +34,14 @@ class SlotSource:
     loss: StudentLoss
     workers: int = 0
 
-    def numbered(self, key: tuple[int, ...], crop_px: int, index: Callable[[np.random.Generator], int]) -> Ahead[Slot]:
-        """Slots by number, each from a generator seeded by `key` and its number, which `index` draws from too."""
+    def stream(self, key: tuple[int, ...], crop_px: int, index: Callable[[np.random.Generator], int]) -> SlotStream:
+        """Slots one after another, each from a generator seeded by `key` and its number; `index` draws from it too."""
 
         def make(number: int) -> Slot:
             rng = np.random.default_rng([*key, number])
             return self.draw(rng, crop_px, index(rng))
 
-        return Ahead(make, self.workers)
+        return SlotStream(Ahead(make, self.workers))
 
     def draw(self, rng: np.random.Generator, crop_px: int, index: int) -> Slot:
         """A slot at `index` of the solver grid: at the start index, the beginning of a trajectory."""
@@ -50,10 +50,22 @@ class SlotSource:
         reference = random_crop(picture, STYLE_CROP_PX, rng, (0.8, 1.6))
         target = random_crop(picture, min(TARGET_CROP_PX, *picture.shape[:2]) // 16 * 16, rng, (1.0, 1.3))
         amount = float(rng.choice([1.0, 1.0, 0.7]))
-        matched = transfer_palette(photo, Palette.of(photo), Palette.of(target[None]), amount)
+        matched = ColourMap.between(Palette.of(photo), Palette.of(target[None])).apply(photo, amount)
         x_0 = encode(matched)
         noise = torch.randn(x_0.shape, generator=torch_generator(rng))
         x_t = self.schedule.add_noise(x_0, noise, torch.tensor([int(grid_time(index))]))
         structure = encode(structure_map(photo, rng.uniform(0.8, 2.0)))
         guidance = float(rng.uniform(self.loss.guidance_min, self.loss.guidance_max))
         return Slot(x_0[0], x_t[0], structure[0], reference, target, guidance, index)
+
+
+class SlotStream:
+    """Fresh slots; `begun`, how many there have been, is all that a resumed run needs to know."""
+
+    def __init__(self, items: Ahead[Slot]) -> None:
+        self._items, self.begun = items, 0
+
+    def __call__(self) -> Slot:
+        """The next one."""
+        self.begun += 1
+        return self._items.take(self.begun - 1)

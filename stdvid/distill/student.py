@@ -99,7 +99,7 @@ class StudentTask:
             "start": int(grid_time(self.consistency.start)),
             "bank": bank_meta,
             "style_bank": style_meta,
-            "begun": [self.consistency.begun, self.style_terms.begun],
+            "begun": [self.consistency.fresh.begun, self.style_terms.fresh.begun],
         }
         return tensors, facts
 
@@ -108,7 +108,7 @@ class StudentTask:
         self.consistency.target.load_state_dict(under("target", tensors))
         self.consistency.bank.restore(under("bank", tensors), meta["bank"])
         self.style_terms.bank.restore(under("style_bank", tensors), meta["style_bank"])
-        self.consistency.begun, self.style_terms.begun = meta["begun"]
+        self.consistency.fresh.begun, self.style_terms.fresh.begun = meta["begun"]
         if self.adversarial is not None:
             self.adversarial.restore(under("adversarial", tensors))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.diffusion.solver import jump
-from stdvid.distill.bank import Slot, TrajectoryBank, stack
+from stdvid.distill.bank import TrajectoryBank, stack
 from stdvid.distill.consistency import X0_LIMIT
 from stdvid.distill.losses import contrastive_loss
 from stdvid.distill.settings import StudentLoss
@@ -53,15 +53,14 @@ class StyleTerms:
         self.bank = TrajectoryBank(
             loss.bank_slots, loss.bank_probability, resident=loss.bank_resident, device=accelerator.device
         )
-        self.begun = 0
-        self._fresh = source.numbered((seed, FRESH), loss.style_crop_px, lambda rng: self.start)
+        self.fresh = source.stream((seed, FRESH), loss.style_crop_px, lambda rng: self.start)
         networks = [LiteFeatures(name) for name in loss.style_networks] if loss.style > 0 else []
         self.networks = [network.to(accelerator.device) for network in networks]
 
     def __call__(self, model: Nano, rng: np.random.Generator) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term; the trajectories move on."""
         settings, device = self.settings, self.accelerator.device
-        slots = self.bank.draw(settings.style_batch, rng, self._begin)
+        slots = self.bank.draw(settings.style_batch, rng, self.fresh)
         x_0, x_t, structure, reference = (
             stack(slots, name, device) for name in ("x_0", "x_t", "structure", "reference")
         )
@@ -88,11 +87,6 @@ class StyleTerms:
             "detail": (settings.detail, detail_loss(images, wanted)),
             "roughness": (settings.roughness, roughness(images)),
         }
-
-    def _begin(self) -> Slot:
-        """A fresh slot."""
-        self.begun += 1
-        return self._fresh.take(self.begun - 1).to(self.accelerator.device)
 
     def _distances(self, images: Tensor, content: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
         """Gram distances of each picture to each reference of the batch, area by area, [N, N]."""

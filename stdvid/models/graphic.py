@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stdvid.models.structure import LUMA, gaussian_blur
+from stdvid.models.structure import LUMA, gaussian_blur, gradient, luminance
 
 PLAIN, EDGE = 0.02, 0.08
 """Luminance gradients a pixel, of values in [-1, 1]: a place is plain below half of PLAIN; from PLAIN to EDGE it is
@@ -45,12 +45,9 @@ class Graphic:
     @classmethod
     def of(cls, reference: Tensor) -> Graphic:
         """Judge a picture, float [1, 3, H, W] in [-1, 1]."""
-        luma = _luminance(reference)
-        sobel = reference.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).view(1, 1, 3, 3) / 8
-        padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
-        gradient = (F.conv2d(padded, sobel).square() + F.conv2d(padded, sobel.mT).square()).sqrt()
-        plain = float((gradient < PLAIN / 2).float().mean())
-        shading = float(((gradient > PLAIN) & (gradient < EDGE)).float().mean())
+        slope = gradient(luminance(reference))
+        plain = float((slope < PLAIN / 2).float().mean())
+        shading = float(((slope > PLAIN) & (slope < EDGE)).float().mean())
         flatness = _between(plain, SOME_PLAIN, MUCH_PLAIN)
         return cls(flatness, flatness * (1 - _between(shading, LITTLE_SHADING, SOME_SHADING)))
 
@@ -74,7 +71,7 @@ def even(images: Tensor, amount: float) -> Tensor:
     """Light `images`, float [N, 3, H, W] in [-1, 1], evenly: `amount` 0..1 of LIGHT of what is coarse in it goes."""
     if amount == 0:
         return images
-    luma = _luminance(images)
+    luma = luminance(images)
     coarse = gaussian_blur(luma, LIGHT_PX) - luma.mean((2, 3), keepdim=True)
     return (images - amount * LIGHT * coarse).clamp(-1, 1)
 
@@ -112,10 +109,6 @@ def solid(image: Tensor, amount: float) -> Tensor:
         toggled = near.gather(1, chosen.expand(3, 1, -1)).view(1, 3, height, width)
         image = torch.lerp(image, toggled, amount)
     return image
-
-
-def _luminance(images: Tensor) -> Tensor:
-    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _between(value: float, low: float, high: float) -> float:

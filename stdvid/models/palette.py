@@ -67,30 +67,36 @@ class Palette:
         return cls(torch.cat([p.colours for p in palettes]), shares)
 
 
-def transfer_palette(
-    images: Tensor,
-    source: Palette,
-    reference: Palette,
-    amount: float = 1.0,
-    *,
-    flatness: float = 0.0,
-    posterized: float = 0.0,
-) -> Tensor:
-    """Move the colours of `images`, float [N, 3, H, W] in [-1, 1], from `source` to `reference`.
+@dataclass(frozen=True)
+class ColourMap:
+    """Where colours go: `table` [3, NODES, NODES, NODES], then `posterized` 0..1 of the way to the nearest of `main`
+    [K, 3]. One serves all frames of a shot."""
 
-    `amount` 0..1 is how much of the way; 0 returns the input itself. `flatness` 0..1: how little the reference's
-    colours are mixed; `posterized` 0..1: how far each goes on to the nearest of its main colours. Returns the same
-    shape and range.
-    """
-    if amount == 0:
-        return images
-    table = transport_table(source, reference, flatness).to(images)
-    n, _, height, width = images.shape
-    places = images.permute(0, 2, 3, 1).flip(-1).reshape(1, n, height, width, 3)  # last axis first
-    moved = F.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
-    if posterized > 0:
-        moved = torch.lerp(moved, posterize(moved, main_colours(reference)), posterized)
-    return torch.lerp(images, moved, amount).contiguous()
+    table: Tensor
+    main: Tensor
+    posterized: float
+
+    @classmethod
+    def between(
+        cls, source: Palette, reference: Palette, *, flatness: float = 0.0, posterized: float = 0.0
+    ) -> ColourMap:
+        """From the colours of `source` to those of `reference`; `flatness` 0..1: how little these are mixed."""
+        return cls(transport_table(source, reference, flatness), main_colours(reference), posterized)
+
+    def apply(self, images: Tensor, amount: float = 1.0) -> Tensor:
+        """Move the colours of `images`, float [N, 3, H, W] in [-1, 1]; returns the same shape and range.
+
+        `amount` 0..1 is how much of the way; 0 returns the input itself.
+        """
+        if amount == 0:
+            return images
+        n, _, height, width = images.shape
+        places = images.permute(0, 2, 3, 1).flip(-1).reshape(1, n, height, width, 3)  # last axis first
+        table = self.table.to(images)[None]
+        moved = F.grid_sample(table, places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
+        if self.posterized > 0:
+            moved = torch.lerp(moved, posterize(moved, self.main.to(images)), self.posterized)
+        return torch.lerp(images, moved, amount).contiguous()
 
 
 def main_colours(palette: Palette) -> Tensor:

@@ -28,16 +28,24 @@ def gaussian_blur(x: Tensor, sigma_px: float) -> Tensor:
     return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
 
 
+def luminance(images: Tensor) -> Tensor:
+    """[N, 3, H, W] -> [N, 1, H, W]."""
+    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def gradient(luma: Tensor) -> Tensor:
+    """Sobel's gradient magnitude a pixel of [N, 1, H, W], the same shape; at least 1e-4, where its root is smooth."""
+    sobel_x = luma.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).view(1, 1, 3, 3) / 8
+    padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
+    return (F.conv2d(padded, sobel_x) ** 2 + F.conv2d(padded, sobel_x.mT) ** 2 + 1e-8).sqrt()
+
+
 def structure_map(image: Tensor, blur_px: float = DEFAULT_BLUR_PX) -> Tensor:
     """Edges of `image`, float [N, 3, H, W] in [-1, 1], as float [N, 1, H, W] in [-1, 1]; -1 is flat.
 
     Luminance, blur, Sobel magnitude divided by its local mean, tanh: the strength of an edge relative to its
     neighbourhood, so contrast and brushwork of the source are mostly gone.
     """
-    luma = (image * image.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    luma = gaussian_blur(luma, blur_px)
-    sobel_x = image.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).view(1, 1, 3, 3) / 8
-    padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
-    magnitude = (F.conv2d(padded, sobel_x) ** 2 + F.conv2d(padded, sobel_x.mT) ** 2 + 1e-8).sqrt()
+    magnitude = gradient(gaussian_blur(luminance(image), blur_px))
     local_mean = gaussian_blur(magnitude, 8.0) + 0.02
     return torch.tanh(0.7 * magnitude / local_mean) * 2 - 1

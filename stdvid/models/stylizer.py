@@ -15,7 +15,7 @@ from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.graphic import Graphic, solid
 from stdvid.models.nano import SIZE_MULTIPLE_PX, Nano, encode
-from stdvid.models.palette import Palette, transfer_palette
+from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX, StyleCode
@@ -46,6 +46,11 @@ class Style:
     palette: Palette
     graphic: Graphic
     pictures: tuple[Tensor, ...]
+
+    def colour_map(self, source: Palette) -> ColourMap:
+        """Where colours of frames with palette `source` go under this style."""
+        graphic = self.graphic
+        return ColourMap.between(source, self.palette, flatness=graphic.flatness, posterized=graphic.posterized)
 
 
 @dataclass(frozen=True)
@@ -120,26 +125,19 @@ class Stylizer:
         palettes = [Palette.of(solid(t, graphic.flatness)) for t, graphic in zip(tensors, judged, strict=True)]
         return Style(scaled, Palette.pooled(palettes), Graphic.mean(judged), tuple(tensors))
 
-    def source_palette(self, frames: Tensor, style: Style, color: float) -> Palette:
-        """The palette that `frames`, float [T, 3, H, W] in [-1, 1], are moved from under a style."""
-        return Palette.of(style.graphic.simplify(frames.to(self.device), color))
+    def colour_map(self, frames: Tensor, style: Style, color: float) -> ColourMap:
+        """Where the colours of `frames`, float [T, 3, H, W] in [-1, 1], go under a style."""
+        return style.colour_map(Palette.of(style.graphic.simplify(frames.to(self.device), color)))
 
-    def condition(self, frames: Tensor, style: Style, color: float, source: Palette | None = None) -> Condition:
+    def condition(self, frames: Tensor, style: Style, color: float, colours: ColourMap | None = None) -> Condition:
         """Bind `frames`, float [T, 3, H, W] in [-1, 1], to a style.
 
-        `color` 0..1 is how far they move to its colours, and how far they are simplified for it. `source` is the
-        palette to move from; by default that of these frames.
+        `color` 0..1 is how far they move to its colours, and how far they are simplified for it. `colours` says where
+        colours go; by default from the palette of these frames.
         """
         frames = frames.to(self.device)
         simple = style.graphic.simplify(frames, color)
-        matched = transfer_palette(
-            simple,
-            source or Palette.of(simple),
-            style.palette,
-            color,
-            flatness=style.graphic.flatness,
-            posterized=style.graphic.posterized,
-        )
+        matched = (colours or style.colour_map(Palette.of(simple))).apply(simple, color)
         frames, matched = pad(frames), pad(matched)
         return Condition(encode(matched), encode(structure_map(frames)), style.code)
 

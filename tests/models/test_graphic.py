@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stdvid.models.graphic import Graphic, even, flatten, solid
-from stdvid.models.palette import Palette, main_colours, posterize, transfer_palette
+from stdvid.models.palette import ColourMap, Palette, main_colours, posterize
 from stdvid.models.stylizer import to_tensor
 
 
@@ -78,7 +78,7 @@ def test_soft_borders_go_to_one_side() -> None:
 def test_colours_of_a_flat_reference_are_not_mixed() -> None:
     grey = torch.linspace(-1, 1, 96).expand(1, 3, 96, 96).contiguous()
     ink = Palette.of(solid(drawing(), 1.0))
-    mixed, pure = (transfer_palette(grey, Palette.of(grey), ink, 1.0, flatness=f) for f in (0.0, 1.0))
+    mixed, pure = (ColourMap.between(Palette.of(grey), ink, flatness=f).apply(grey) for f in (0.0, 1.0))
 
     def middle(picture: Tensor) -> float:
         return float((picture.abs() < 0.7).float().mean())
@@ -105,6 +105,6 @@ def test_cel_pictures_are_posterized_and_pen_drawings_are_not() -> None:
     assert Graphic(0, 0).posterized == 0
     grey = torch.linspace(-1, 1, 96).expand(1, 3, 96, 96).contiguous()
     few = Palette(torch.tensor([-0.8, 0.0, 0.8])[:, None].expand(3, 3), torch.full((3,), 1 / 3))
-    flat = transfer_palette(grey, Palette.of(grey), few, 1.0, posterized=1.0)
+    flat = ColourMap.between(Palette.of(grey), few, posterized=1.0).apply(grey)
     distance = (flat[:, :1, 0] - torch.tensor([-0.8, 0.0, 0.8]).view(1, 3, 1)).abs().amin(1)
     assert float((distance < 0.05).float().mean()) > 0.8

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stdvid.models import palette as module
-from stdvid.models.palette import BINS, Palette, transfer_palette, transport_table
+from stdvid.models.palette import BINS, ColourMap, Palette, transport_table
 
 SEEDS = st.integers(0, 10_000)
 
@@ -35,7 +35,7 @@ def test_no_result_leaves_the_range_of_the_reference(seed: int) -> None:
     images, reference = picture(seed), picture(seed + 1, -0.4, 0.7)
     directions = torch.randn(20, 3, generator=torch.Generator().manual_seed(seed))
     aim = Palette.of(reference)
-    moved = transfer_palette(images, Palette.of(images), aim)
+    moved = ColourMap.between(Palette.of(images), aim).apply(images)
     within = directions @ aim.colours.mT  # a convex hull is the intersection of its half-spaces
     result = torch.einsum("kc,nchw->knhw", directions, moved).flatten(1)
     assert bool((result <= within.amax(1, keepdim=True) + 1e-5).all())
@@ -47,10 +47,10 @@ def test_no_result_leaves_the_range_of_the_reference(seed: int) -> None:
 def test_a_grey_reference_leaves_no_colour_and_keeps_light_above_dark(seed: int) -> None:
     ramp = torch.linspace(-1, 1, 256).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     images = (ramp * 0.6 + picture(seed, -0.1, 0.1)).clamp(-1, 1)
-    moved = transfer_palette(images, Palette.of(images), Palette.of(ramp))
+    moved = ColourMap.between(Palette.of(images), Palette.of(ramp)).apply(images)
     assert float((moved - moved.mean(1, keepdim=True)).abs().max()) < 1e-5
     greys = torch.linspace(-0.6, 0.6, 9).view(1, 1, 1, 9).expand(1, 3, 1, 9)
-    steps = transfer_palette(greys, Palette.of(images), Palette.of(ramp))[0, 0, 0].diff()
+    steps = ColourMap.between(Palette.of(images), Palette.of(ramp)).apply(greys)[0, 0, 0].diff()
     assert bool((steps > 0).all())
 
 
@@ -58,7 +58,7 @@ def test_near_colours_go_to_near_colours() -> None:
     """A dark and a light half, a reference of dark blue and light yellow: dark turns blue, light yellow."""
     images = torch.cat([flat(-0.8, -0.8, -0.8), flat(0.8, 0.8, 0.8)], -1)
     reference = torch.cat([flat(-0.9, -0.9, 0.0), flat(0.9, 0.9, 0.0)], -1)
-    moved = transfer_palette(images, Palette.of(images), Palette.of(reference))
+    moved = ColourMap.between(Palette.of(images), Palette.of(reference)).apply(images)
     torch.testing.assert_close(moved, reference, atol=0.02, rtol=0)
 
 
@@ -66,7 +66,7 @@ def test_shares_of_the_reference_are_aimed_at_but_not_copied() -> None:
     """A half-dark picture under a reference that is 9 parts light: more becomes light, what is darkest stays dark."""
     ramp = torch.linspace(-1, 1, 256).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     reference = torch.where(torch.arange(100).view(1, 1, 10, 10) < 10, -0.9, 0.9).expand(1, 3, 10, 10)
-    moved = transfer_palette(ramp, Palette.of(ramp), Palette.of(reference))
+    moved = ColourMap.between(Palette.of(ramp), Palette.of(reference)).apply(ramp)
     dark = float((moved < 0).float().mean())
     assert 0.15 < dark < 0.45
 
@@ -92,9 +92,9 @@ def test_the_plan_is_the_optimal_one_when_entropy_and_slack_are_small(monkeypatc
 def test_part_of_the_way_is_the_straight_line(seed: int, amount: float) -> None:
     images = picture(seed)
     source, reference = Palette.of(images), Palette.of(picture(seed + 7, -0.5, 0.9))
-    whole, part = (transfer_palette(images, source, reference, a) for a in (1.0, amount))
+    whole, part = (ColourMap.between(source, reference).apply(images, a) for a in (1.0, amount))
     torch.testing.assert_close(part, (1 - amount) * images + amount * whole, atol=1e-6, rtol=0)
-    assert transfer_palette(images, source, reference, 0.0) is images
+    assert ColourMap.between(source, reference).apply(images, 0.0) is images
 
 
 @given(seed=SEEDS)
@@ -102,8 +102,8 @@ def test_part_of_the_way_is_the_straight_line(seed: int, amount: float) -> None:
 def test_one_map_for_all_frames_whatever_their_number(seed: int) -> None:
     frames = torch.cat([picture(seed), picture(seed + 1)])
     source, reference = Palette.of(frames), Palette.of(picture(seed + 2, -0.2, 0.8))
-    together = transfer_palette(frames, source, reference)
-    alone = torch.cat([transfer_palette(frame[None], source, reference) for frame in frames])
+    together = ColourMap.between(source, reference).apply(frames)
+    alone = torch.cat([ColourMap.between(source, reference).apply(frame[None]) for frame in frames])
     torch.testing.assert_close(together, alone, atol=0, rtol=0)
 
 
@@ -118,8 +118,8 @@ def test_the_table_is_smooth() -> None:
 
 def test_a_flat_picture_and_a_flat_reference_are_no_trouble() -> None:
     grey = flat(0.4, 0.4, 0.4)
-    assert bool(transfer_palette(grey, Palette.of(grey), Palette.of(picture(0))).isfinite().all())
-    moved = transfer_palette(picture(0), Palette.of(picture(0)), Palette.of(grey))
+    assert bool(ColourMap.between(Palette.of(grey), Palette.of(picture(0))).apply(grey).isfinite().all())
+    moved = ColourMap.between(Palette.of(picture(0)), Palette.of(grey)).apply(picture(0))
     torch.testing.assert_close(moved, grey.mean((2, 3), keepdim=True).expand_as(moved), atol=1e-5, rtol=0)
 
 

@@ -97,9 +97,7 @@ def test_a_frame_does_not_depend_on_its_batch(tiny_nano: Nano) -> None:
     frames = to_tensor(np.stack([picture(32, 32, s) for s in (0, 1, 2)]))
     style = stylizer.read_style([picture(40, 40, 3)])
     x, t = torch.randn(3, 48, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
-    from stdvid.models.palette import Palette
-
-    palette = Palette.of(frames)
-    together = stylizer.denoiser(stylizer.condition(frames, style, 1.0, palette))(x, t.expand(3))
-    alone = stylizer.denoiser(stylizer.condition(frames[1:2], style, 1.0, palette))(x[1:2], t)
+    colours = stylizer.colour_map(frames, style, 1.0)
+    together = stylizer.denoiser(stylizer.condition(frames, style, 1.0, colours))(x, t.expand(3))
+    alone = stylizer.denoiser(stylizer.condition(frames[1:2], style, 1.0, colours))(x[1:2], t)
     torch.testing.assert_close(together[1:2], alone, atol=TOLERANCE, rtol=0)
