@@ -20,9 +20,9 @@ from stdvid.following import Following, Trail
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
+from stdvid.models.graphic import solid
 from stdvid.models.nano import decode, encode
-from stdvid.models.palette import ColourMap
-from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor, unpad
 from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.windows import Window
@@ -53,10 +53,10 @@ def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
 
 @dataclass
 class _Shot:
-    """What the windows of a shot share: where the colours of the first go, and from one to the next, with consistency
+    """What the windows of a shot share: what becomes of the first, and from one to the next, with consistency
     "flow", the trail of the last frame and the frames, float32 [overlap, H, W, 3], that the next window has as well."""
 
-    colours: ColourMap
+    look: Look
     trail: Trail | None = None
     shared: NDArray[np.float32] | None = None
 
@@ -99,16 +99,16 @@ class WindowPainter:
         indices = [frame.index for frame in real]
         following = self.config.video.consistency == "flow"
         if only is not None:
-            colours = self._shot.colours if self._shot and following else self._colours(images)
+            look = self._shot.look if self._shot and following else self._look(images)
             part = slice(only, only + 1)
-            return self._paint_group(images[part], indices[part], colours, None)[0]
+            return self._paint_group(images[part], indices[part], look, None)[0]
         if self._shot is None or window.index == 0 or not following:
-            self._shot = _Shot(self._colours(images))
+            self._shot = _Shot(self._look(images))
         shot = self._shot
         painted = [shot.shared] if shot.shared is not None else []
         for first in range(sum(map(len, painted)), len(real), self.group):
             part = slice(first, first + self.group)
-            group, shot.trail = self._paint_group(images[part], indices[part], shot.colours, shot.trail)
+            group, shot.trail = self._paint_group(images[part], indices[part], shot.look, shot.trail)
             painted.append(group)
         result = np.concatenate(painted)
         if shot.trail is not None and self.config.video.overlap:
@@ -117,19 +117,19 @@ class WindowPainter:
 
     def begin(self, frames: list[Frame]) -> None:
         """Begin a shot whose first window these are, without painting it: its palette is known then."""
-        self._shot = _Shot(self._colours(to_tensor(np.stack([frame.image for frame in frames]))))
+        self._shot = _Shot(self._look(to_tensor(np.stack([frame.image for frame in frames]))))
 
-    def _colours(self, images: Tensor) -> ColourMap:
-        return self.stylizer.colour_map(images, self.style, self.config.sampling.color)
+    def _look(self, images: Tensor) -> Look:
+        return self.stylizer.look(images, self.style, self.config.sampling.color)
 
     @torch.no_grad()
     def _paint_group(
-        self, images: Tensor, indices: list[int], colours: ColourMap, trail: Trail | None
+        self, images: Tensor, indices: list[int], look: Look, trail: Trail | None
     ) -> tuple[NDArray[np.float32], Trail | None]:
         """Paint some frames after the one that left `trail`; with consistency "flow" also the trail of the last one."""
         started = time.monotonic()
         sampling = self.config.sampling
-        condition = self.stylizer.condition(images, self.style, sampling.color, colours)
+        condition = self.stylizer.condition(images, self.style, sampling.color, look)
         following = None
         if self.config.video.consistency == "flow":
             following = Following(images, trail, self._flow)
@@ -154,7 +154,10 @@ class WindowPainter:
         if self._guidance:
             x = following.draw(x, condition.x_0, self._draw) if following else self._draw_each(x, condition.x_0)
         height, width = images.shape[-2:]
-        painted = to_frames(unpad(decode(x), height, width))
+        drawn = unpad(decode(x), height, width).clamp(-1, 1)
+        if hatched := self.style.graphic.hatched * sampling.color:
+            drawn = torch.cat([solid(image[None], hatched) for image in drawn])
+        painted = to_frames(drawn)
         self.network_seconds += time.monotonic() - started
         return painted, following.trail if following else None
 
@@ -169,13 +172,20 @@ class WindowPainter:
 
     def _draw(self, image: Tensor, content: Tensor, where: Tensor, box: Box) -> Tensor:
         """Style guidance of a part of a picture; the less of it is new, the fewer iterations."""
-        sampling = self.config.sampling
+        sampling, graphic = self.config.sampling, self.style.graphic
         share = float(where[..., box[0], box[1]].mean())
         iterations = round(sampling.style_guidance * min(1.0, FULL_SHARE * share))
         if self._guidance is None or not iterations:
             return image
         return self._guidance.draw(
-            image, content, iterations, where=where, box=box, color=sampling.color, check=self._check
+            image,
+            content,
+            iterations,
+            where=where,
+            box=box,
+            color=sampling.color * (1 - graphic.hatched),  # a pen has one ink
+            blank=graphic.flatness,
+            check=self._check,
         )
 
     def _check(self) -> None:

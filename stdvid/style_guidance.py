@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stdvid.metrics.features import STRIDE_PX, FeatureName, LiteFeatures
 from stdvid.models.precision import fast_dtype
-from stdvid.models.structure import luminance, structure_map
+from stdvid.models.structure import gaussian_blur, luminance, structure_map
 from stdvid.picture_losses import (
     BLOCK_PX,
     LEAST_CALM,
@@ -64,6 +64,9 @@ EDGE_PX = 0.8
 
 STROKES_ALONE = 0.5
 """Share of the iterations that compare luminance alone: strokes without palette."""
+
+BLANK_PX, BLANK_STEP = 5, 0.1
+"""A place is blank where luminance, of values in [-1, 1], differs by less than BLANK_STEP in so many pixels around."""
 
 LEAST_PX = 64
 """Least side of a reference."""
@@ -116,6 +119,7 @@ class StyleGuidance:
         where: Tensor | None = None,
         box: Box = (slice(None), slice(None)),
         color: float = 1.0,
+        blank: float = 0.0,
         check: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Descend from `image`, float [1, 3, H, W] in [-1, 1]; returns the same shape and range.
@@ -125,12 +129,16 @@ class StyleGuidance:
             where: [1, 1, H, W], 0..1, how far each pixel may change; None: all may.
             box: rows and columns that are worked on, from and to multiples of BLOCK_PX.
             color: 0..1, how far colours may change; 0 draws in light and dark alone.
+            blank: 0..1, how far what is blank in the content stays so.
             check: called before each iteration; an exception from it ends the descent.
         """
         part = (slice(None), slice(None), *box)
         with torch.no_grad():
             wanted = wanted_detail(content, self.details)
         wanted = [octave[(slice(None), slice(None), *map(_blocks, box))] for octave in wanted]
+        if blank:
+            kept = 1 - blank * _blank(content)
+            where = kept if where is None else where * kept
         drawn = image.clone()
         drawn[part] = self._descend(
             image[part], content[part], wanted, iterations, None if where is None else where[part], color, check
@@ -202,6 +210,13 @@ def _large_enough(reference: Tensor) -> Tensor:
     if (height, width) == tuple(reference.shape[-2:]):
         return reference
     return F.interpolate(reference, (height, width), mode="bilinear")
+
+
+def _blank(content: Tensor) -> Tensor:
+    """Where there is nothing in `content` [1, 3, H, W]: [1, 1, H, W], 1 where all is alike and 0 near any detail."""
+    luma = luminance(content)
+    around = F.max_pool2d(luma, BLANK_PX, 1, BLANK_PX // 2) + F.max_pool2d(-luma, BLANK_PX, 1, BLANK_PX // 2)
+    return gaussian_blur((around < BLANK_STEP).float(), 1.0)
 
 
 def _edges(picture: Tensor) -> Tensor:

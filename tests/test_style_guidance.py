@@ -132,3 +132,13 @@ def test_several_references_make_one_style() -> None:
     assert 0 < float(both.distance(disc(), areas(disc()), 0, strokes=False)) < far
     own = areas(hatching(), LEAST_CALM)
     assert float(one.distance(hatching(), own, 0, strokes=False)) == pytest.approx(0, abs=0.02)
+
+
+def test_what_is_blank_stays_blank(guidance: StyleGuidance) -> None:
+    content = disc()
+    free, kept = (guidance.draw(content, content, 12, blank=blank) for blank in (0.0, 1.0))
+    corner = (..., slice(0, 16), slice(0, 16))
+    assert not torch.equal(free[corner], content[corner])
+    assert torch.equal(kept[corner], content[corner])
+    rim = (..., slice(16, 26), slice(40, 56))
+    assert float((kept[rim] - content[rim]).abs().mean()) > 0.02

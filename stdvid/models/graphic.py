@@ -8,7 +8,7 @@ is dark in it becomes a black blob where the reference would draw: it is evenly 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -22,11 +22,18 @@ PLAIN, EDGE = 0.02, 0.08
 """Luminance gradients a pixel, of values in [-1, 1]: a place is plain below half of PLAIN; from PLAIN to EDGE it is
 shading or brush, neither plain nor line."""
 
-SOME_PLAIN, MUCH_PLAIN = 0.16, 0.29
-"""Shares of plain places: canvas and brush leave less than SOME_PLAIN, prints and drawings more than MUCH_PLAIN."""
+SOME_PLAIN, MUCH_PLAIN = 0.26, 0.36
+"""Shares of plain places in what is neither paper nor line: canvas and brush leave less than SOME_PLAIN, prints more
+than MUCH_PLAIN."""
 
 LITTLE_SHADING, SOME_SHADING = 0.1, 0.2
-"""Shares of shading or brush: pen drawings have less than LITTLE_SHADING; beyond SOME_SHADING all is painted."""
+"""Shares of shading or brush: prints and drawings have less than LITTLE_SHADING; beyond SOME_SHADING all is painted."""
+
+SOME_LINES, ALL_LINES = 0.75, 0.9
+"""Shares of lines, of what is not paper, in a pen drawing."""
+
+PAPER, PAPER_DEPTH, PAPER_PX = 0.5, 0.25, 1.5
+"""Paper is bright, above PAPER after a blur of PAPER_PX, and within PAPER_DEPTH of the brightest."""
 
 EDGE_SIGMA_PX, EDGE_SIGMA = 20.0, 0.12
 """Reach of the edge-preserving filter, in pixels and in colours from 0 to 1."""
@@ -37,30 +44,43 @@ LIGHT_PX, LIGHT = 16.0, 0.7
 
 @dataclass(frozen=True)
 class Graphic:
-    """How far references are made of flat areas, and of lines: each 0 (a painting) to 1 (a print, a pen drawing)."""
+    """How far references are made of flat areas, of lines, and of nothing but the lines of a pen, and how much of them
+    is bare paper: each 0 to 1.
+
+    A painting is (0, 0, 0, 0), a print about (1, 1, 0, 0), a pen drawing (1, 1, 1, .7), a watercolour (0, 0, 0, .5).
+    """
 
     flatness: float
     linework: float
+    hatched: float
+    paper: float
 
     @classmethod
     def of(cls, reference: Tensor) -> Graphic:
-        """Judge a picture, float [1, 3, H, W] in [-1, 1]."""
-        slope = gradient(luminance(reference))
-        plain = float((slope < PLAIN / 2).float().mean())
-        shading = float(((slope > PLAIN) & (slope < EDGE)).float().mean())
-        flatness = _between(plain, SOME_PLAIN, MUCH_PLAIN)
-        return cls(flatness, flatness * (1 - _between(shading, LITTLE_SHADING, SOME_SHADING)))
+        """Judge a picture, float [1, 3, H, W] in [-1, 1]. Blank paper around what is painted says nothing of it."""
+        luma = luminance(reference)
+        slope = gradient(luma)
+        bright = gaussian_blur(luma, PAPER_PX)
+        paper = (bright > PAPER) & (bright > bright.quantile(0.98) - PAPER_DEPTH)
+        slopes = slope[~paper] if not paper.all() else slope.flatten()
+        plain, shading, lines = (
+            float(kind.float().mean())
+            for kind in (slopes < PLAIN / 2, (slopes > PLAIN) & (slopes < EDGE), slopes > EDGE)
+        )
+        hatched = _between(lines, SOME_LINES, ALL_LINES)
+        flatness = max(hatched, _between(plain / max(plain + shading, 1e-6), SOME_PLAIN, MUCH_PLAIN))
+        linework = flatness * (1 - _between(shading, LITTLE_SHADING, SOME_SHADING))
+        return cls(flatness, linework, hatched, float(paper.float().mean()))
 
     @classmethod
     def mean(cls, judged: Sequence[Graphic]) -> Graphic:
         """Of several references that make one style."""
-        count = len(judged)
-        return cls(sum(g.flatness for g in judged) / count, sum(g.linework for g in judged) / count)
+        return cls(*(float(np.mean([getattr(g, f.name) for g in judged])) for f in fields(cls)))
 
     @property
     def posterized(self) -> float:
         """How far colours go to the main ones: all the way in cel pictures, while a pen makes tones out of lines."""
-        return self.flatness * (1 - self.linework**4)
+        return self.flatness * (1 - self.hatched)
 
     def simplify(self, images: Tensor, amount: float = 1.0) -> Tensor:
         """Frames, float [N, 3, H, W] in [-1, 1], as such a reference would want them; `amount` 0 returns them."""

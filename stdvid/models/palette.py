@@ -22,20 +22,18 @@ BINS = 12
 NODES = 17
 """Nodes a channel of the table that a transport is kept as; between them it is linear."""
 
-ENTROPY = 0.05
+ENTROPY = 0.03
 """Weight of the entropy: squared distances in [-1, 1]^3 below it hardly count, which keeps the map smooth."""
-
-FLAT_ENTROPY = 0.025
-"""The same for references of flat areas, whose few colours are not to be mixed."""
 
 TONES, TONE_WIDTH = 7, 0.02
 """How many main colours a palette has, and the squared distance over which a colour belongs to more than one."""
 
-SHARE = 4.0
-"""Weight of the Kullback-Leibler divergence from the reference's shares; 0 would ignore how much there is of a colour,
-infinity would copy it."""
+SHARE, SHARE_ON_PAPER = 0.5, 6.5
+"""Weight of the Kullback-Leibler divergence from the reference's shares, for one without and one of nothing but bare
+paper; 0 would ignore how much there is of a colour, infinity would copy it. Bare paper is to stay bare."""
 
-_ITERATIONS = 40
+_ITERATIONS = 2.0
+"""Of the transport, times its entropy: the less is mixed, the slower it converges."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,19 @@ class ColourMap:
 
     @classmethod
     def between(
-        cls, source: Palette, reference: Palette, *, flatness: float = 0.0, posterized: float = 0.0
+        cls,
+        source: Palette,
+        reference: Palette,
+        *,
+        flatness: float = 0.0,
+        paper: float = 0.0,
+        posterized: float = 0.0,
     ) -> ColourMap:
-        """From the colours of `source` to those of `reference`; `flatness` 0..1: how little these are mixed."""
-        return cls(transport_table(source, reference, flatness), main_colours(reference), posterized)
+        """From the colours of `source` to those of `reference`.
+
+        `flatness` 0..1: how little these are smoothed; `paper` 0..1: how much of the reference is bare paper.
+        """
+        return cls(transport_table(source, reference, flatness, paper), main_colours(reference), posterized)
 
     def apply(self, images: Tensor, amount: float = 1.0) -> Tensor:
         """Move the colours of `images`, float [N, 3, H, W] in [-1, 1]; returns the same shape and range.
@@ -121,30 +128,29 @@ def posterize(images: Tensor, colours: Tensor) -> Tensor:
     return (near @ colours).view_as(pixels).permute(0, 3, 1, 2)
 
 
-def transport_table(source: Palette, reference: Palette, flatness: float = 0.0) -> Tensor:
+def transport_table(source: Palette, reference: Palette, flatness: float = 0.0, paper: float = 0.0) -> Tensor:
     """Where each colour goes, float [3, NODES, NODES, NODES]: the conditional mean of the transport plan, smoothed.
 
     The first axis after the channel is red. Colours that the source lacks go where the dual potential sends them
     (Seguy et al., "Large-scale optimal transport and mapping estimation", 2018).
     """
-    entropy = ENTROPY ** (1 - flatness) * FLAT_ENTROPY**flatness
-    potential = _potential(source, reference, entropy)
+    potential = _potential(source, reference, (1 - paper) * SHARE + paper * SHARE_ON_PAPER)
     axis = torch.linspace(-1, 1, NODES, device=potential.device)
     nodes = torch.cartesian_prod(axis, axis, axis)
-    plan = torch.softmax((potential - torch.cdist(nodes, reference.colours).square()) / entropy, 1)
+    plan = torch.softmax((potential - torch.cdist(nodes, reference.colours).square()) / ENTROPY, 1)
     table = (plan @ reference.colours).mT.reshape(3, NODES, NODES, NODES)
     # a reference of few colours makes a staircase, on which noise would flicker: each node takes its neighbours' mean
     smooth = F.avg_pool3d(F.pad(table[None], (1,) * 6, mode="replicate"), 3, 1)[0]
     return torch.lerp(smooth, table, flatness / 2)
 
 
-def _potential(source: Palette, reference: Palette, entropy: float) -> Tensor:
+def _potential(source: Palette, reference: Palette, share: float = SHARE) -> Tensor:
     """The dual potential of the reference's colours, plus their log shares: [K], by Sinkhorn's iteration on logs."""
-    cost = torch.cdist(source.colours, reference.colours).square() / entropy
+    cost = torch.cdist(source.colours, reference.colours).square() / ENTROPY
     log_source, log_reference = source.shares.log()[:, None], reference.shares.log()
-    softness = SHARE / (SHARE + entropy)
+    softness = share / (share + ENTROPY)
     g = torch.zeros_like(log_reference)
-    for _ in range(round(_ITERATIONS * ENTROPY / entropy)):  # the less is mixed, the slower it converges
+    for _ in range(round(_ITERATIONS / ENTROPY)):
         f = -torch.logsumexp(g + log_reference - cost, 1, keepdim=True)
         g = -softness * torch.logsumexp(f + log_source - cost, 0)
-    return (g + log_reference) * entropy
+    return (g + log_reference) * ENTROPY

@@ -14,6 +14,7 @@ from torch import Tensor
 from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.graphic import Graphic, solid
+from stdvid.models.hatching import Pen
 from stdvid.models.nano import SIZE_MULTIPLE_PX, Nano, encode
 from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.precision import fast_dtype
@@ -47,10 +48,34 @@ class Style:
     graphic: Graphic
     pictures: tuple[Tensor, ...]
 
-    def colour_map(self, source: Palette) -> ColourMap:
-        """Where colours of frames with palette `source` go under this style."""
+    def look(self, source: Palette) -> Look:
+        """What becomes of frames with palette `source` under this style, before anything is painted."""
         graphic = self.graphic
-        return ColourMap.between(source, self.palette, flatness=graphic.flatness, posterized=graphic.posterized)
+        colours = ColourMap.between(
+            source,
+            self.palette,
+            flatness=graphic.flatness,
+            paper=graphic.paper,
+            posterized=graphic.posterized,
+        )
+        return Look(graphic, colours, Pen.between(source, self.palette))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How frames of a shot are simplified, where their colours go, and how a pen would draw them."""
+
+    graphic: Graphic
+    colours: ColourMap
+    pen: Pen
+
+    def apply(self, frames: Tensor, amount: float) -> Tensor:
+        """`frames`, float [T, 3, H, W] in [-1, 1], as the network is to begin with them; `amount` 0 returns them."""
+        simple = self.graphic.simplify(frames, amount)
+        matched = self.colours.apply(simple, amount)
+        if hatched := self.graphic.hatched * amount:
+            matched = torch.lerp(matched, self.pen.draw(simple, frames), hatched)
+        return matched
 
 
 @dataclass(frozen=True)
@@ -125,19 +150,18 @@ class Stylizer:
         palettes = [Palette.of(solid(t, graphic.flatness)) for t, graphic in zip(tensors, judged, strict=True)]
         return Style(scaled, Palette.pooled(palettes), Graphic.mean(judged), tuple(tensors))
 
-    def colour_map(self, frames: Tensor, style: Style, color: float) -> ColourMap:
-        """Where the colours of `frames`, float [T, 3, H, W] in [-1, 1], go under a style."""
-        return style.colour_map(Palette.of(style.graphic.simplify(frames.to(self.device), color)))
+    def look(self, frames: Tensor, style: Style, color: float) -> Look:
+        """What becomes of `frames`, float [T, 3, H, W] in [-1, 1], under a style, before they are painted."""
+        return style.look(Palette.of(style.graphic.simplify(frames.to(self.device), color)))
 
-    def condition(self, frames: Tensor, style: Style, color: float, colours: ColourMap | None = None) -> Condition:
+    def condition(self, frames: Tensor, style: Style, color: float, look: Look | None = None) -> Condition:
         """Bind `frames`, float [T, 3, H, W] in [-1, 1], to a style.
 
-        `color` 0..1 is how far they move to its colours, and how far they are simplified for it. `colours` says where
-        colours go; by default from the palette of these frames.
+        `color` 0..1 is how far they move to its colours, and how far they are simplified for it. `look` is that of
+        their shot; by default of these frames.
         """
         frames = frames.to(self.device)
-        simple = style.graphic.simplify(frames, color)
-        matched = (colours or style.colour_map(Palette.of(simple))).apply(simple, color)
+        matched = (look or self.look(frames, style, color)).apply(frames, color)
         frames, matched = pad(frames), pad(matched)
         return Condition(encode(matched), encode(structure_map(frames)), style.code)
 

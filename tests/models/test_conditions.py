@@ -81,14 +81,14 @@ def test_structure_comes_from_the_source_whatever_the_colours_become(stylizer: S
     assert plain.code is style.code
 
 
-def test_a_given_palette_replaces_that_of_the_frames(stylizer: Stylizer) -> None:
+def test_a_given_look_replaces_that_of_the_frames(stylizer: Stylizer) -> None:
     style = stylizer.read_style([picture(40, 40, 3, 60, 200)])
     frames = to_tensor(picture(24, 24, 0, 100, 140)[None])
-    colours = stylizer.colour_map(frames, style, 1.0)
-    own, same = stylizer.condition(frames, style, 1.0), stylizer.condition(frames, style, 1.0, colours)
+    look = stylizer.look(frames, style, 1.0)
+    own, same = stylizer.condition(frames, style, 1.0), stylizer.condition(frames, style, 1.0, look)
     assert torch.equal(own.x_0, same.x_0)
     left = stylizer.condition(frames, style, 0.0)
-    there = style.colour_map(style.palette)  # hardly anything moves
+    there = style.look(style.palette)  # hardly anything moves
     neutral = stylizer.condition(frames, style, 1.0, there)
     assert float((neutral.x_0 - left.x_0).abs().mean()) < 0.2 * float((own.x_0 - left.x_0).abs().mean())
 
