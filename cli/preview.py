@@ -43,7 +43,7 @@ def preview(
 ) -> None:
     """Paint one frame before paying for the clip: with the colours and the brush that `stylize` gives it.
 
-    Where a run carries strokes from frame to frame (consistency flow), they begin in this frame; with noise and none
+    Where a run carries strokes along (consistency flow and full), they begin in this frame; with noise and none
     the pixels are those of the run.
 
     The sheet shows the source, then every value of the last setting; each cell says its settings and seconds a frame.

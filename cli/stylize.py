@@ -141,13 +141,17 @@ def stylize(
     ] = None,
     overlap: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Frames that windows share and blend over.", rich_help_panel=_VIDEO),
+        typer.Option(
+            metavar="N",
+            help="Frames that windows share and blend over; 1 with consistency full.",
+            rich_help_panel=_VIDEO,
+        ),
     ] = None,
     consistency: Annotated[
-        Literal["none", "noise", "flow"] | None,
+        Literal["none", "noise", "flow", "full"] | None,
         typer.Option(
             help="none: new noise for every frame; noise: the same for all, strokes stay on the screen; "
-            "flow: strokes move with what they are on.",
+            "flow: strokes move with what they are on, from frame to frame; full: and from both ends of each window.",
             rich_help_panel=_VIDEO,
         ),
     ] = None,

@@ -22,7 +22,7 @@ from stdvid.errors import InputError
 from stdvid.media.reader import PyAVReader
 from stdvid.metrics.content import edge_correlation, sharpness_ratio
 from stdvid.metrics.temporal import difference_bias, flicker, standing_still, warp_error
-from stdvid.temporal.flow import DisFlow, occluded
+from stdvid.temporal.flow import DisFlow, occluded, warp
 from stdvid.temporal.shots import split_shots
 
 Image = NDArray[np.uint8]
@@ -42,6 +42,7 @@ COLUMNS = (
     ("warp_error", "warp error x1000", 1000, 3),
     ("warp_error_long", "over 10 frames", 1000, 3),
     ("difference_bias", "difference bias x1000", 1000, 2),
+    ("moving_bias", "of it motion", 1000, 2),
     ("flicker", "flicker x1000", 1000, 2),
     ("structure", "structure", 1, 2),
     ("sharpness", "sharpness", 1, 2),
@@ -211,6 +212,8 @@ def _neighbours(moment: Moment, before: Moment, flow: DisFlow, ours: _Sums, thei
     for painted, painted_before, sums in zip(moment.painted, before.painted, theirs, strict=True):
         if painted is not None and painted_before is not None:
             sums.add("difference_bias", difference_bias(painted, painted_before, moment.image, before.image))
+            moved = warp(painted_before, back)
+            sums.add("moving_bias", difference_bias(moved, painted_before, moment.image, before.image))
             sums.add("flicker", flicker(painted, painted_before, still))
 
 

@@ -95,11 +95,16 @@ class VideoConfig:
     size: int | str = 288
     window: Annotated[int, Range(start=1, to=1024)] = 16
     overlap: Annotated[int, Range(start=0, to=1023)] = 4
-    consistency: Literal["none", "noise", "flow"] = "flow"
+    consistency: Literal["none", "noise", "flow", "full"] = "full"
 
     def __post_init__(self) -> None:
         validate(self)
         parse_size(self.size)
+
+    @property
+    def spans(self) -> tuple[int, int]:
+        """Frames in a window, and frames that neighbours share: with consistency "full" just the end, an anchor."""
+        return (max(2, self.window), 1) if self.consistency == "full" else (self.window, self.overlap)
 
 
 @dataclass(frozen=True)

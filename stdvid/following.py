@@ -1,13 +1,13 @@
 """A shot's frames painted as one: the bridge between sampling (latents, tensors) and propagation (pictures).
 
 source frames --flow--> matches --+--> noise of each frame: that of the shot's first, carried along
-                                  +--> x_0 of each frame and step: taken over from the frame before
+                                  +--> x_0 of each frame and step: taken over from frames painted before
                                   +--> the last x_0, drawn upon: only where nothing was taken over
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stdvid.models.anchor_attention import Memory
 from stdvid.models.nano import decode, encode
-from stdvid.models.stylizer import BORDER_PX, to_frames
-from stdvid.temporal.flow import DisFlow
+from stdvid.models.stylizer import BORDER_PX
 from stdvid.temporal.propagate import (
     Match,
     Picture,
@@ -28,7 +28,6 @@ from stdvid.temporal.propagate import (
     follow_drawn,
     fresh,
     light,
-    match,
     noise_at,
     places_of,
 )
@@ -42,73 +41,80 @@ X0_LIMIT = 1.1
 
 @dataclass
 class Trail:
-    """What a painted frame hands on to the next; `x_0`, by time t, and what was `drawn` upon the last one are padded as
-    the network sees them; the light `lit` that drawing added is not."""
+    """What a painted frame hands on to others; `x_0`, by time t, and what was `drawn` upon the last one are padded as
+    the network sees them; the light `lit` that painting added is not. `memory`: what an anchor attended to."""
 
     image: NDArray[np.uint8]
     places: Picture
     x_0: dict[int, Picture] = field(default_factory=dict)
     drawn: Picture | None = None
     lit: Picture | None = None
+    memory: Memory = field(default_factory=dict)
+
+
+Source = tuple[Trail, Match]
+"""A frame that another takes over from, and where that one is found in it."""
 
 
 class Following:
-    """Some frames of a shot in order, after the one that left `trail`; None begins a shot."""
+    """Some frames of a shot, each taking over from its sources what these show of it."""
 
-    def __init__(self, frames: Tensor, trail: Trail | None, flow: DisFlow) -> None:
-        """`frames`: float [T, 3, H, W] in [-1, 1], without a border: what enters the picture was never in a mirror."""
-        self._trails: list[Trail] = []
-        self._before: list[Trail | None] = []
-        self._matches: list[Match | None] = []
-        for image in np.rint(to_frames(frames)).astype(np.uint8):
-            found = match(image, trail.image, flow) if trail else None
-            places = carry_places(trail.places, found) if trail and found else places_of(*image.shape[:2])
-            self._before.append(trail)
-            self._matches.append(found)
-            trail = Trail(image, places)
-            self._trails.append(trail)
-
-    @property
-    def trail(self) -> Trail:
-        """That of the last frame, complete when its last step is done."""
-        return self._trails[-1]
+    def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]]) -> None:
+        """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
+        self.frames, self.sources = frames, sources
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
         picture = _pictures(decode(first[:1]))[0]
         padded = places_of(*picture.shape[:2]) - BORDER_PX
-        return _latents([noise_at(picture, continued(trail.places, padded)) for trail in self._trails]).to(first)
+        return _latents([noise_at(picture, continued(frame.places, padded)) for frame in self.frames]).to(first)
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
-        """Estimates [T, C, h, w] of time `t`, each after that of the frame before."""
-        for picture, ours, before, found in zip(
-            _pictures(decode(x_0)), self._trails, self._before, self._matches, strict=True
-        ):
-            if before is not None and found is not None:
-                inside = _inside(ours)
-                picture[inside] = follow(picture[inside], before.x_0[t][inside], found)
+        """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
+        for picture, ours, sources in zip(_pictures(decode(x_0)), self.frames, self.sources, strict=True):
+            inside = _inside(ours)
+            for theirs, found in sources:
+                picture[inside] = follow(picture[inside], theirs.x_0[t][inside], found)
             ours.x_0[t] = picture.clip(-X0_LIMIT, X0_LIMIT)
-        return _latents([trail.x_0[t] for trail in self._trails]).to(x_0)
+        return _latents([frame.x_0[t] for frame in self.frames]).to(x_0)
 
     def draw(self, x_0: Tensor, content: Tensor, draw: Draw) -> Tensor:
-        """The last estimates [T, C, h, w] with what was drawn upon the frames before, and more where they end.
+        """The last estimates [T, C, h, w] with what was drawn upon their sources, and more where these end.
 
         `content`: latents of the frames in the colours wanted, of the same shape.
         """
-        images, contents = decode(x_0), decode(content)
-        for number, (picture, ours, before, found) in enumerate(
-            zip(_pictures(images), self._trails, self._before, self._matches, strict=True)
-        ):
-            start, where, inside = picture.copy(), np.ones((*picture.shape[:2], 1), np.float32), _inside(ours)
-            if before is not None and before.drawn is not None and before.lit is not None and found is not None:
-                start[inside] = follow_drawn(picture[inside], before.drawn[inside], before.lit, found)
-                where = _bordered(fresh(found), picture.shape[:2])
+        contents = decode(content)
+        grounds = _pictures(contents)
+        for number, picture in enumerate(_pictures(decode(x_0))):
+            ours, sources = self.frames[number], self.sources[number]
+            inside = _inside(ours)
+            ground = grounds[number][inside]
+            for theirs, found in sources:
+                if theirs.drawn is not None and theirs.lit is not None:
+                    picture[inside] = follow_drawn(picture[inside], theirs.drawn[inside], theirs.lit, found, ground)
+            where = _bordered(_new(ours, sources), picture.shape[:2])
             if box := around(where):
-                started, allowed = (_tensor(picture).to(x_0) for picture in (start, where))
-                start = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
-            ours.drawn = start
-            ours.lit = light(ours.drawn[inside] - picture[inside])
-        return _latents([trail.drawn for trail in self._trails if trail.drawn is not None]).to(x_0)
+                started, allowed = (_tensor(array).to(x_0) for array in (picture, where))
+                picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
+            ours.drawn = picture
+            ours.lit = light(picture[inside] - ground)
+        return _latents([frame.drawn for frame in self.frames if frame.drawn is not None]).to(x_0)
+
+
+def _new(frame: Trail, sources: Sequence[Source]) -> Picture:
+    """Where no source shows what is there, [H, W, 1], 0..1."""
+    new = np.ones((*frame.image.shape[:2], 1), np.float32)
+    for _, found in sources:
+        new = new * fresh(found)
+    return new
+
+
+def begun(image: NDArray[np.uint8], sources: Sequence[Source]) -> Trail:
+    """The trail of a frame that is still to be painted: the noise under it has moved along with the best source."""
+    places = own = places_of(*image.shape[:2])
+    for theirs, found in reversed(sources):
+        places = np.where((places == own).all(-1, keepdims=True), carry_places(theirs.places, found), places)
+    return Trail(image, places)
 
 
 def _inside(trail: Trail) -> tuple[slice, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +14,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.config import StylizeConfig, parse_size
+from stdvid.diffusion.denoiser import Denoiser
 from stdvid.diffusion.sampler import SampleStep, sample, sample_last
 from stdvid.errors import InputError, Interrupted
-from stdvid.following import Following, Trail
+from stdvid.following import Following, Source, Trail, begun
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
+from stdvid.models.anchor_attention import Memory
 from stdvid.models.graphic import solid
 from stdvid.models.nano import decode, encode
 from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor, unpad
 from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
+from stdvid.temporal.propagate import match
+from stdvid.temporal.ways import Ways
 from stdvid.temporal.windows import Window
+
+Images = NDArray[np.uint8]
+"""[T, H, W, 3]"""
+
+Painted = NDArray[np.float32]
+"""[T, H, W, 3], 0 to 255."""
+
+FOLLOWING = ("flow", "full")
+"""The modes of consistency in which paint follows the motion."""
 
 REFERENCE_SHORT_SIDE_PX = 320
 """References are read at the scale that the model was trained at."""
@@ -51,22 +64,33 @@ def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
     return width, height
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """The painted end of a window: [1, H, W, 3], and what it hands on."""
+
+    painted: Painted
+    trail: Trail
+
+
 @dataclass
 class _Shot:
-    """What the windows of a shot share: what becomes of the first, and from one to the next, with consistency
-    "flow", the trail of the last frame and the frames, float32 [overlap, H, W, 3], that the next window has as well."""
+    """What the windows of a shot hand on: what becomes of the first one's frames; with "full" the anchor that the next
+    one begins with; with "flow" the trail of the last frame and the frames that the next window has as well."""
 
     look: Look
+    anchor: Anchor | None = None
     trail: Trail | None = None
-    shared: NDArray[np.float32] | None = None
+    shared: Painted | None = None
 
 
 class WindowPainter:
     """Repaints the windows of a clip.
 
-    Frames of a window share a palette. With consistency "noise" they share their noise as well; with "flow" the windows
-    of a shot are a chain, to be painted in order: noise and strokes follow the motion from frame to frame, the palette
-    is that of the shot's first window, and frames that windows share are painted once.
+    Frames of a window share a palette. With consistency "noise" they share their noise as well. With "flow" and "full"
+    noise and strokes follow the motion, and the palette is that of the shot's first window. "flow": each frame takes
+    over from the one before, so the windows of a shot are a chain. "full": the ends of windows are painted first
+    (`anchor`), each after the one before; `between` needs nothing else but the source, so windows may be painted in any
+    order, or side by side. `paint` does all of this for windows that come in order.
     """
 
     def __init__(
@@ -82,84 +106,135 @@ class WindowPainter:
         self.group = max(1, PIXELS_PER_CALL // (size[0] * size[1]))
         self.stop = stop
         self.network_seconds = 0.0
-        self._flow = DisFlow()
         self._guidance = None
         if config.sampling.style_guidance:
             self._guidance = StyleGuidance(style.pictures, config.sampling.seed, stylizer.device)
         self._shot: _Shot | None = None
 
-    def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> NDArray[np.float32]:
+    def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> Painted:
         """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
 
-        `only`: just the frame at this place, [1, H, W, 3], as it is among the others; with consistency "flow", as it is
-        where a shot begins with it. Raises Interrupted when asked to stop.
+        `only`: just the frame at this place, [1, H, W, 3], as it is among the others; with consistency "flow" and
+        "full", as it is where a shot begins with it. Raises Interrupted when asked to stop.
         """
-        real = frames[: window.n_frames]
-        images = to_tensor(np.stack([frame.image for frame in real]))
-        indices = [frame.index for frame in real]
-        following = self.config.video.consistency == "flow"
+        images, mode = stacked(frames[: window.n_frames]), self.config.video.consistency
+        if only is not None and mode in FOLLOWING:
+            return self.anchor(images[only], self._shot.look if self._shot else self.look(images)).painted
         if only is not None:
-            look = self._shot.look if self._shot and following else self._look(images)
-            part = slice(only, only + 1)
-            return self._paint_group(images[part], indices[part], look, None)[0]
-        if self._shot is None or window.index == 0 or not following:
-            self._shot = _Shot(self._look(images))
+            return self._paint_group(images[only : only + 1], window.start + only, self.look(images))
+        if self._shot is None or window.index == 0 or mode not in FOLLOWING:
+            self._shot = _Shot(self.look(images))
         shot = self._shot
-        painted = [shot.shared] if shot.shared is not None else []
-        for first in range(sum(map(len, painted)), len(real), self.group):
-            part = slice(first, first + self.group)
-            group, shot.trail = self._paint_group(images[part], indices[part], shot.look, shot.trail)
-            painted.append(group)
-        result = np.concatenate(painted)
-        if shot.trail is not None and self.config.video.overlap:
-            shot.shared = result[-self.config.video.overlap :]
-        return result
+        if mode == "full":
+            ways = Ways.through(images)
+            first = shot.anchor or self.anchor(images[0], shot.look)
+            shot.anchor = self.anchor(images[-1], shot.look, first, ways) if len(images) > 1 else first
+            return self.between(images, shot.look, ways, first, shot.anchor)
+        if mode == "flow":
+            return self._chain(images, shot)
+        groups = range(0, len(images), self.group)
+        return np.concatenate(
+            [self._paint_group(images[n : n + self.group], window.start + n, shot.look) for n in groups]
+        )
 
     def begin(self, frames: list[Frame]) -> None:
         """Begin a shot whose first window these are, without painting it: its palette is known then."""
-        self._shot = _Shot(self._look(to_tensor(np.stack([frame.image for frame in frames]))))
+        self._shot = _Shot(self.look(stacked(frames)))
 
-    def _look(self, images: Tensor) -> Look:
-        return self.stylizer.look(images, self.style, self.config.sampling.color)
+    def look(self, images: Images) -> Look:
+        """What becomes of a window's frames before they are painted."""
+        return self.stylizer.look(to_tensor(images), self.style, self.config.sampling.color)
+
+    def anchor(self, image: Images, look: Look, first: Anchor | None = None, ways: Ways | None = None) -> Anchor:
+        """Paint the first frame of a shot, [H, W, 3], or the last of a window, after its first and by its ways."""
+        found = ways.first[-1] if ways else None
+        sources = [(first.trail, found)] if first and found else []
+        trail = begun(image, sources)
+        anchors = [first.trail.memory] if first else []
+        painted = self._paint_group(image[None], 0, look, Following([trail], [sources]), anchors, trail.memory)
+        return Anchor(painted, trail)
+
+    def between(self, images: Images, look: Look, ways: Ways, first: Anchor, last: Anchor) -> Painted:
+        """Paint a window, [T, H, W, 3], whose ends are painted: what neither shows is of the frame before, or new."""
+        painted, before = [first.painted], first.trail
+        for start in range(1, len(images) - 1, self.group):
+            part = images[start : min(start + self.group, len(images) - 1)]
+            trails: list[Trail] = []
+            sources: list[list[Source]] = []
+            for number, image in enumerate(part, start):
+                found = zip((before, last.trail, first.trail), ways.of(number), strict=True)
+                sources.append([(trail, match) for trail, match in found if match])
+                before = begun(image, sources[-1])
+                trails.append(before)
+            anchors = [first.trail.memory, last.trail.memory]
+            painted.append(self._paint_group(part, 0, look, Following(trails, sources), anchors))
+        return np.concatenate([*painted, last.painted][: len(images)])
+
+    def _chain(self, images: Images, shot: _Shot) -> Painted:
+        """Paint frames each after the one before; those that the last window has painted come first."""
+        painted = [shot.shared] if shot.shared is not None else []
+        flow = DisFlow()
+        for start in range(sum(map(len, painted)), len(images), self.group):
+            trails: list[Trail] = []
+            sources: list[list[Source]] = []
+            for image in images[start : start + self.group]:
+                sources.append([(shot.trail, match(image, shot.trail.image, flow))] if shot.trail else [])
+                shot.trail = begun(image, sources[-1])
+                trails.append(shot.trail)
+            part = images[start : start + len(trails)]
+            painted.append(self._paint_group(part, 0, shot.look, Following(trails, sources)))
+        result = np.concatenate(painted)
+        if self.config.video.overlap:
+            shot.shared = result[-self.config.video.overlap :]
+        return result
 
     @torch.no_grad()
     def _paint_group(
-        self, images: Tensor, indices: list[int], look: Look, trail: Trail | None
-    ) -> tuple[NDArray[np.float32], Trail | None]:
-        """Paint some frames after the one that left `trail`; with consistency "flow" also the trail of the last one."""
+        self,
+        images: Images,
+        index: int,
+        look: Look,
+        following: Following | None = None,
+        anchors: Sequence[Memory] = (),
+        keep: Memory | None = None,
+    ) -> Painted:
+        """Paint frames of a shot, the first of which is number `index` of the clip, in sight of `anchors`."""
         started = time.monotonic()
         sampling = self.config.sampling
-        condition = self.stylizer.condition(images, self.style, sampling.color, look)
-        following = None
-        if self.config.video.consistency == "flow":
-            following = Following(images, trail, self._flow)
+        condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
+        denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
+        x = self._denoise(denoiser, condition, index, following)
+        if following:
+            x = following.draw(x, condition.x_0, self._draw)
+        elif self._guidance:
+            x = self._draw_each(x, condition.x_0)
+        height, width = images.shape[1:3]
+        drawn = unpad(decode(x), height, width).clamp(-1, 1)
+        if hatched := self.style.graphic.hatched * sampling.color:
+            drawn = torch.cat([solid(image[None], hatched) for image in drawn])
+        self.network_seconds += time.monotonic() - started
+        return to_frames(drawn)
+
+    def _denoise(self, denoiser: Denoiser, condition: Condition, index: int, following: Following | None) -> Tensor:
+        """The network's picture of some frames, latents [T, C, h, w]."""
 
         def noise(step: int) -> Tensor:
-            drawn = self._noise(condition, indices, step)
+            drawn = self._noise(condition, index, step)
             return drawn if following is None else following.noise(drawn)
 
         x = self.stylizer.schedule.add_noise(
             condition.x_0, noise(0), torch.tensor([self.times[0]], device=condition.x_0.device)
         )
         steps = sample(
-            self.stylizer.denoiser(condition, sampling.guidance),
+            denoiser,
             x,
             self.times,
             self.stylizer.schedule,
-            gamma=sampling.gamma,
+            gamma=self.config.sampling.gamma,
             noise=lambda step: noise(step + 1),
             refine_x0=following.refine if following else None,
         )
-        x = sample_last(self._until_stopped(steps))
-        if self._guidance:
-            x = following.draw(x, condition.x_0, self._draw) if following else self._draw_each(x, condition.x_0)
-        height, width = images.shape[-2:]
-        drawn = unpad(decode(x), height, width).clamp(-1, 1)
-        if hatched := self.style.graphic.hatched * sampling.color:
-            drawn = torch.cat([solid(image[None], hatched) for image in drawn])
-        painted = to_frames(drawn)
-        self.network_seconds += time.monotonic() - started
-        return painted, following.trail if following else None
+        return sample_last(self._until_stopped(steps))
 
     def _draw_each(self, x: Tensor, content: Tensor) -> Tensor:
         """Draw upon frames that know nothing of one another, latents [T, C, h, w]."""
@@ -197,12 +272,17 @@ class WindowPainter:
             self._check()
             yield state
 
-    def _noise(self, condition: Condition, indices: list[int], step: int) -> Tensor:
+    def _noise(self, condition: Condition, index: int, step: int) -> Tensor:
         """Noise [T, 48, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
-        seed, shape = self.config.sampling.seed, condition.x_0.shape[1:]
-        frames = indices if self.config.video.consistency == "none" else [0]
+        seed, (count, *shape) = self.config.sampling.seed, condition.x_0.shape
+        frames = range(index, index + count) if self.config.video.consistency == "none" else [0]
         noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]
-        return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(len(indices), -1, -1, -1)
+        return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(count, -1, -1, -1)
+
+
+def stacked(frames: list[Frame]) -> Images:
+    """The pictures of some frames, [T, H, W, 3]."""
+    return np.stack([frame.image for frame in frames])
 
 
 def read_reference(path: Path) -> NDArray[np.uint8]:

@@ -2,8 +2,9 @@
 
     source - windows around the frame, decoded only -> the frame painted in each, and blended -> a labelled sheet
 
-The windows are read as in a whole run, and only this one frame of each goes through the network. With consistency
-"flow" the colours are those of the run and the strokes begin in this frame, where a run has carried them there.
+The windows are read as in a whole run, and only this one frame of each goes through the network. Where paint
+follows the motion the colours are those of the run and the strokes begin in this frame, where a run has carried them
+there.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
 from stdvid.models.bundle import read_bundle
-from stdvid.painter import WindowPainter, working_size
+from stdvid.painter import FOLLOWING, WindowPainter, working_size
 from stdvid.temporal.blend import ramp
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
@@ -77,7 +78,7 @@ def find_moment(source: Path, at: TimePoint | None, config: StylizeConfig) -> Mo
     began: Fraction | None = None
     read = 0
     with PyAVReader(source, size=size, info=info) as reader:
-        for window, frames in gather_shots(split_shots(reader), config.video.window, config.video.overlap):
+        for window, frames in gather_shots(split_shots(reader), *config.video.spans):
             real = frames[: window.n_frames]
             if window.index == 0 and not found:
                 first = real
@@ -114,11 +115,11 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     times = tuple(sampling_times(start, sampling.steps))
     painter = WindowPainter(stylizer, style, times, config, (width, height), threading.Event())
     painter.begin(moment.first)
-    weights = ramp(config.video.window, config.video.overlap)
+    weights = ramp(*config.video.spans)
     began = time.monotonic()
     mean, total = np.zeros((height, width, 3), np.float32), 0
-    # with flow a frame that windows share is painted once
-    windows = moment.windows[:1] if config.video.consistency == "flow" else moment.windows
+    # where paint follows the motion, a frame that windows share is painted once
+    windows = moment.windows[:1] if config.video.consistency in FOLLOWING else moment.windows
     for window, frames, place in windows:
         painted = painter.paint(window, frames, only=place)[0]
         total += weights[place]

@@ -37,7 +37,7 @@ from stdvid.media.writer import VideoWriter
 from stdvid.models.bundle import Bundle, NetworkEntry, read_bundle
 from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import BORDER_PX
-from stdvid.painter import PIXELS_PER_CALL, WindowPainter, check_reference, read_reference, working_size
+from stdvid.painter import FOLLOWING, PIXELS_PER_CALL, WindowPainter, check_reference, read_reference, working_size
 from stdvid.temporal.blend import Stitcher
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, count_windows, gather_shots
@@ -51,8 +51,11 @@ GUIDANCE_FLOPS_PER_PIXEL = 125_000
 """An iteration of style guidance, as the network work that takes as long."""
 
 FRESH_SHARE = 0.25
-"""Share of the iterations of style guidance that a frame takes with consistency "flow", on average over clips of many
-kinds: much where all moves, nothing where all rests."""
+"""Share of the iterations of style guidance that a frame takes where paint follows the motion, on average over clips
+of many kinds: much where all moves, nothing where all rests."""
+
+WAYS_BYTES_PER_PIXEL = 36
+"""With consistency "full", for each frame of a window: three matches of two numbers and a trust."""
 
 GUIDANCE_BYTES_PER_PIXEL = 5000
 """What a descent keeps of a frame, measured like the activations."""
@@ -101,7 +104,7 @@ class Plan:
     def windows(self) -> int | None:
         """How many windows cover the clip if it has no cut; None if its length is unknown."""
         video = self.job.config.video
-        return count_windows(self.frames, video.window, video.overlap) if self.frames else None
+        return count_windows(self.frames, *video.spans) if self.frames else None
 
     @property
     def calls_per_frame(self) -> int:
@@ -114,12 +117,12 @@ class Plan:
         if self.windows is None or self.frames is None:
             return None
         video = self.job.config.video
-        repeated = 0 if video.consistency == "flow" else (self.windows - 1) * video.overlap  # painted in two windows
+        repeated = 0 if video.consistency in FOLLOWING else (self.windows - 1) * video.overlap  # painted in two windows
         painted = self.frames + repeated
         calls = painted * self.calls_per_frame
         share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
         pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
-        drawn = painted * (FRESH_SHARE if video.consistency == "flow" and self.frames > 1 else 1)
+        drawn = painted * (FRESH_SHARE if video.consistency in FOLLOWING and self.frames > 1 else 1)
         guided = drawn * self.job.config.sampling.style_guidance * GUIDANCE_FLOPS_PER_PIXEL
         flops = (calls * self.bundle.flops_per_pixel + guided) * pixels
         return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
@@ -127,7 +130,9 @@ class Plan:
     def memory_mib(self) -> int:
         """Rough peak of the run: the process, the window in float and uint8, activations, and style guidance."""
         pixels = self.size[0] * self.size[1]
-        window = self.job.config.video.window * pixels * 3 * (4 * 4 + 3)
+        video = self.job.config.video
+        ways = WAYS_BYTES_PER_PIXEL if video.consistency == "full" else 0
+        window = video.spans[0] * pixels * (3 * (4 * 4 + 3) + ways)
         activations = max(pixels, PIXELS_PER_CALL) * ACTIVATION_BYTES_PER_PIXEL
         guided = pixels * GUIDANCE_BYTES_PER_PIXEL if self.job.config.sampling.style_guidance else 0
         return round(BASE_MIB + (window + activations + guided) / 2**20)
@@ -153,8 +158,8 @@ class Plan:
             "size": f"{self.size[0]}x{self.size[1]}",
             "frames": self.frames,
             "windows": self.windows,
-            "window_frames": video.window,
-            "overlap_frames": video.overlap,
+            "window_frames": video.spans[0],
+            "overlap_frames": video.spans[1],
             "consistency": video.consistency,
             "device": str(self.device),
             "memory_mib": self.memory_mib(),
@@ -258,7 +263,7 @@ def run(
         PyAVReader(job.source, size=planned.size, start=job.start, end=job.end, info=planned.info) as reader,
         _open_writer(planned) as writer,
     ):
-        stitcher = Stitcher(job.config.video.window, job.config.video.overlap)
+        stitcher = Stitcher(*job.config.video.spans)
         encoder = Background[Finished](lambda item: writer.write(*item), ENCODE_DEPTH)
         with encoder:
 
@@ -295,7 +300,7 @@ def _check_encoding(job: Job, info: VideoInfo) -> None:
 
 
 def _windows(reader: PyAVReader, config: StylizeConfig) -> Iterator[tuple[Window, list[Frame]]]:
-    yield from gather_shots(split_shots(reader), config.video.window, config.video.overlap)
+    yield from gather_shots(split_shots(reader), *config.video.spans)
 
 
 def _open_writer(planned: Plan) -> VideoWriter:

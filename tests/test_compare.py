@@ -59,6 +59,12 @@ def test_boiling_and_nailed_paint_are_seen(source: Path, clip: Clip) -> None:
 
     nailed = paint("nailed.mkv", lambda: grain)  # does not boil, and does not move with the picture
     boiling = paint("boiling.mkv", lambda: rng.normal(0, 25, (64, 96, 3)))
+    world = np.random.default_rng(2).normal(0, 25, (64, 160, 3))
+    coated = [np.clip(view(k) + world[:, k : k + 96], 0, 255).astype(np.uint8) for k in range(N)]
+    moving = compare(source, clip("coated.mkv", n=N, images=coated, **LOSSLESS)).figures
+    assert moving["difference_bias"] > 10 / 255  # it moves, and has more contrast than the source
+    assert moving["moving_bias"] == pytest.approx(moving["difference_bias"], rel=0.1)
+    assert nailed["moving_bias"] > 10 * nailed["difference_bias"]  # it ought to move
     plain = compare(source, source).figures
     for name in ("warp_error", "warp_error_long"):
         assert nailed[name] > 3 * plain[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -26,9 +27,10 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.models.nano import Nano
 from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import Style, Stylizer
-from stdvid.painter import WindowPainter, check_reference, read_reference, working_size
+from stdvid.painter import WindowPainter, check_reference, read_reference, stacked, working_size
 from stdvid.style_guidance import StyleGuidance
-from stdvid.temporal.windows import Window
+from stdvid.temporal.ways import Ways
+from stdvid.temporal.windows import Window, gather_windows
 
 TOLERANCE = 0.01 if fast_dtype(torch.device("cpu")) is torch.float32 else 6.0
 """Of pixel values; bfloat16 keeps 8 bits."""
@@ -87,10 +89,16 @@ def test_only_real_frames_are_painted_whatever_pads_the_window(stylizer: Stylize
         ((599, 299, -1), 1.0, (1000, 600), [1] * 6),
     ],
 )
+@pytest.mark.parametrize("consistency", ["none", "noise", "flow"])
 def test_network_calls_are_steps_times_groups_times_guidance(
-    stylizer: Stylizer, times: tuple[int, ...], guidance: float, size: tuple[int, int], calls: list[int]
+    stylizer: Stylizer,
+    times: tuple[int, ...],
+    guidance: float,
+    size: tuple[int, int],
+    calls: list[int],
+    consistency: str,
 ) -> None:
-    own = painter(stylizer, times, size, sampling={"guidance": guidance})
+    own = painter(stylizer, times, size, sampling={"guidance": guidance}, video={"consistency": consistency})
     frames = [frame(i) for i in range(3)]
     assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 3), frames)) == calls
 
@@ -128,11 +136,11 @@ def pan(count: int, step: int = 3) -> list[Frame]:
 def test_strokes_move_with_the_picture(stylizer: Stylizer) -> None:
     """The part that two neighbours both show is painted alike: far more so than under noise fixed to the screen."""
     errors = {}
-    for mode in ("flow", "noise"):
+    for mode in ("flow", "full", "noise"):
         own = painter(stylizer, (599, 299, -1), (96, 64), video={"consistency": mode}, sampling={"color": 1.0})
         out = own.paint(Window(0, 0, 6), pan(6))
         errors[mode] = float(np.mean([abs(b[8:-8, 8:-12] - a[8:-8, 11:-9]).mean() for a, b in pairwise(out)]))
-    assert errors["flow"] < 0.3 * errors["noise"]
+    assert max(errors["flow"], errors["full"]) < 0.3 * errors["noise"]
 
 
 def test_windows_of_a_shot_are_a_chain_without_a_seam(stylizer: Stylizer) -> None:
@@ -150,6 +158,68 @@ def test_windows_of_a_shot_are_a_chain_without_a_seam(stylizer: Stylizer) -> Non
     np.testing.assert_array_equal(again, parts[0])
 
 
+def shot_of(frames: list[Frame], window: int) -> list[tuple[Window, list[Frame]]]:
+    return [(piece, held) for piece, held in gather_windows(frames, window, 1)]
+
+
+def test_anchors_first_then_windows_in_any_order_and_side_by_side(stylizer: Stylizer) -> None:
+    """With consistency "full": the same frames, bit for bit, from 1 worker in order and from 3 in any."""
+    frames, video = pan(17, step=2), {"consistency": "full", "window": 5}
+    own = painter(
+        stylizer, (599, 299, -1), (96, 64), video=video, sampling={"color": 1.0, "style_guidance": 3, "gamma": 0.3}
+    )
+    in_order = [own.paint(window, held) for window, held in shot_of(frames, 5)]
+
+    windows = [stacked(held[: window.n_frames]) for window, held in shot_of(frames, 5)]
+    ways = [Ways.through(images) for images in windows]
+    look = own.look(windows[0])
+    anchors = [own.anchor(windows[0][0], look)]
+    for images, way in zip(windows, ways, strict=True):
+        anchors.append(own.anchor(images[-1], look, anchors[-1], way))
+
+    def work(number: int) -> np.ndarray:  # type: ignore[type-arg]
+        return own.between(windows[number], look, ways[number], anchors[number], anchors[number + 1])
+
+    order = [2, 0, 3, 1]
+    with ThreadPoolExecutor(3) as workers:
+        together = dict(zip(order, workers.map(work, order), strict=True))
+    assert len(in_order) == 4
+    for number, painted in enumerate(in_order):
+        np.testing.assert_array_equal(together[number], painted)
+        np.testing.assert_array_equal(work(number), painted)
+
+
+def test_windows_meet_in_their_anchors(stylizer: Stylizer) -> None:
+    frames = pan(9)
+    own = painter(stylizer, size=(96, 64), video={"consistency": "full", "window": 5})
+    calls: list[int] = []
+    parts = []
+    for window, held in shot_of(frames, 5):
+        calls += calls_of(stylizer, lambda w=window, h=held: parts.append(own.paint(w, h)))
+    np.testing.assert_array_equal(parts[0][-1], parts[1][0])
+    assert sum(calls) == 9  # each frame once
+    again = own.paint(Window(0, 0, 5), frames[:5])  # a new shot begins afresh
+    np.testing.assert_array_equal(again, parts[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_short_shots_have_anchors_too(stylizer: Stylizer, count: int) -> None:
+    own = painter(stylizer, size=(96, 64), video={"consistency": "full", "window": 5})
+    out = own.paint(Window(0, 0, count, 5 - count), pan(count) + pan(count)[-1:] * (5 - count))
+    assert out.shape == (count, 64, 96, 3)
+
+
+def test_what_only_the_end_shows_is_painted_as_there(stylizer: Stylizer) -> None:
+    """A pan: what enters the picture is not in the window's first frame, but in its last."""
+    frames, errors = pan(8, step=6), {}
+    for mode in ("full", "noise"):
+        video = {"consistency": mode, "window": 8}
+        own = painter(stylizer, (599, 299, -1), (96, 64), video=video, sampling={"color": 1.0})
+        out = own.paint(Window(0, 0, 8), frames)
+        errors[mode] = float(abs(out[5][8:-8, 72:84] - out[7][8:-8, 60:72]).mean())
+    assert errors["full"] < 0.4 * errors["noise"]
+
+
 def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -> None:
     frames, own = pan(8), painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
     first = own.paint(Window(0, 0, 4), frames[:4])
@@ -161,7 +231,7 @@ def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -
     np.testing.assert_array_equal(fresh.paint(Window(1, 4, 8), frames[4:]), rest)
 
 
-@pytest.mark.parametrize("consistency", ["none", "noise", "flow"])
+@pytest.mark.parametrize("consistency", ["none", "noise", "flow", "full"])
 def test_style_guidance_draws_upon_every_frame(stylizer: Stylizer, consistency: str) -> None:
     frames = [frame(index, look=0) for index in range(3)]
     plain, drawn = (
@@ -174,7 +244,10 @@ def test_style_guidance_draws_upon_every_frame(stylizer: Stylizer, consistency: 
     assert all(np.abs(a - b).mean() > 1 for a, b in zip(plain, drawn, strict=True))
 
 
-def test_with_flow_what_was_drawn_is_not_drawn_again(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("consistency", ["flow", "full"])
+def test_what_was_drawn_is_not_drawn_again(
+    stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch, consistency: str
+) -> None:
     iterations: list[int] = []
     draw = StyleGuidance.draw
 
@@ -186,7 +259,8 @@ def test_with_flow_what_was_drawn_is_not_drawn_again(stylizer: Stylizer, monkeyp
 
     monkeypatch.setattr(StyleGuidance, "draw", counted)
     frames = [frame(0, look=0), frame(1, look=0), frame(2, look=7)]
-    out = painter(stylizer, sampling={"style_guidance": 6}).paint(Window(0, 0, 3), frames)
+    own = painter(stylizer, sampling={"style_guidance": 6}, video={"consistency": consistency})
+    out = own.paint(Window(0, 0, 3), frames)
     assert iterations == [6, 6]  # a still frame costs nothing, another picture everything
     assert np.abs(out[1] - out[0]).max() < TOLERANCE
 

@@ -244,7 +244,7 @@ def test_plan_tells_what_will_happen(clip: Clip, style: Path, tmp_path: Path) ->
     job = make_job(clip("plan.mp4", n=12, audio=1), style, tmp_path / "o.mp4", {"sampling": {"strength": 0.5}})
     planned = plan(job)
     facts = planned.to_dict()
-    assert (facts["steps"], facts["frames"], facts["windows"], facts["size"]) == (1, 12, 4, "42x32")
+    assert (facts["steps"], facts["frames"], facts["windows"], facts["size"]) == (1, 12, 3, "42x32")
     assert facts["start_time"] == planned.times[0] == planned.network.start
     assert facts["estimate_s"] > 0
     assert any("rounded to 0.6" in note for note in planned.notes)

@@ -72,16 +72,30 @@ def test_frames_that_are_to_be_expected(make: Make, points: dict[str, str], fram
 
 @pytest.mark.parametrize(("window", "overlap", "windows"), [(16, 4, 1), (12, 0, 1), (5, 2, 4), (4, 0, 3), (2, 1, 11)])
 def test_windows_that_cover_them(make: Make, window: int, overlap: int, windows: int) -> None:
-    assert plan(make({"video": {"window": window, "overlap": overlap}})).windows == windows
+    assert plan(make({"video": {"window": window, "overlap": overlap, "consistency": "flow"}})).windows == windows
+
+
+@pytest.mark.parametrize(("window", "windows"), [(16, 1), (12, 1), (6, 3), (5, 3), (2, 11), (1, 11)])
+def test_windows_that_share_their_ends(make: Make, window: int, windows: int) -> None:
+    planned = plan(make({"video": {"window": window, "overlap": 0, "consistency": "full"}}))
+    assert planned.windows == windows
+    assert planned.to_dict()["overlap_frames"] == 1
 
 
 def test_memory_by_hand_and_flat_in_duration(make: Make, clip: Clip) -> None:
     # 64 x 48 pixels, 16 frames, 3 channels of 4 floats and 3 bytes; 600 000 pixels of activations at 450 bytes
-    assert plan(make()).memory_mib() == round(500 + (16 * 3072 * 3 * 19 + 600_000 * 450) / 2**20) == 760
-    assert plan(make(source=clip("long.mp4", n=40))).memory_mib() == 760
-    wide = plan(make({"video": {"size": "1000x1000", "window": 1, "overlap": 0}}))
+    assert plan(make()).memory_mib() == round(500 + (16 * 3072 * (57 + 36) + 600_000 * 450) / 2**20) == 762
+    assert plan(make(source=clip("long.mp4", n=40))).memory_mib() == 762
+    wide = plan(make({"video": {"size": "1000x1000", "window": 1, "overlap": 0, "consistency": "flow"}}))
     assert wide.memory_mib() == round(500 + (1_000_000 * 57 + 1_000_000 * 450) / 2**20)
-    guided = plan(make({"sampling": {"style_guidance": 1}, "video": {"size": "1000x1000", "window": 1, "overlap": 0}}))
+    guided = plan(
+        make(
+            {
+                "sampling": {"style_guidance": 1},
+                "video": {"size": "1000x1000", "window": 1, "overlap": 0, "consistency": "flow"},
+            }
+        )
+    )
     assert guided.memory_mib() == round(500 + (1_000_000 * 57 + 1_000_000 * 5450) / 2**20)
 
 
@@ -101,7 +115,7 @@ def test_the_estimate_by_hand(
     assert planned.estimate_s == pytest.approx(flops / 0.5e9)
 
 
-@pytest.mark.parametrize(("consistency", "drawn"), [("noise", 14), ("flow", 12 * 0.25)])
+@pytest.mark.parametrize(("consistency", "drawn"), [("noise", 14), ("flow", 12 * 0.25), ("full", 12 * 0.25)])
 def test_style_guidance_is_in_the_estimate(
     make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, drawn: float
 ) -> None:

@@ -31,7 +31,11 @@ def warp_error(image: Image, other: Image, flow: Flow, hidden: Mask) -> float | 
 
 
 def difference_bias(image: Image, before: Image, source: Image, source_before: Image) -> float:
-    """Mean of |(O_t - O_t-1) - (I_t - I_t-1)|, values 0..1: change in the output that the source has not."""
+    """Mean of |(O_t - O_t-1) - (I_t - I_t-1)|, values 0..1: change in the output that the source has not.
+
+    Paint has more contrast than what it is put on, so wherever things move it is not 0 even if paint moves with them;
+    how much of it that is, the frame before says, moved onto this one and put in its place.
+    """
     ours, theirs = _unit(image) - _unit(before), _unit(source) - _unit(source_before)
     return float(np.abs(ours - theirs).mean())
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
+from stdvid.models.anchor_attention import AnchorAttention, Memory
 from stdvid.models.graphic import Graphic, solid
 from stdvid.models.hatching import Pen
 from stdvid.models.nano import SIZE_MULTIPLE_PX, Nano, encode
@@ -127,6 +128,7 @@ class Stylizer:
 
     def __init__(self, model: Nano, schedule: Schedule) -> None:
         self.model, self.schedule = model, schedule
+        self._attention = AnchorAttention(model.unet)
 
     @property
     def device(self) -> torch.device:
@@ -165,8 +167,13 @@ class Stylizer:
         frames, matched = pad(frames), pad(matched)
         return Condition(encode(matched), encode(structure_map(frames)), style.code)
 
-    def denoiser(self, condition: Condition, guidance: float = 1.0) -> Guided:
-        """The network under `condition`; guidance 1 is one call a step, any other value two."""
+    def denoiser(
+        self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
+    ) -> Guided:
+        """The network under `condition`; guidance 1 is one call a step, any other value two.
+
+        Frames see `anchors` in self-attention; what a single frame has attended to is put into `keep`.
+        """
         null, dtype = self.model.style.null(condition.code), fast_dtype(self.device)
 
         def call(code: StyleCode, x_t: Tensor, t: Tensor) -> Tensor:
@@ -174,4 +181,8 @@ class Stylizer:
                 out: Tensor = self.model(x_t, t, condition.structure, code.expand(x_t.shape[0]))
             return out.clamp(-1.1, 1.1)
 
-        return Guided(lambda x, t: call(condition.code, x, t), lambda x, t: call(null, x, t), guidance)
+        def styled(x_t: Tensor, t: Tensor) -> Tensor:
+            with self._attention.looking(int(t[0]), anchors, keep):
+                return call(condition.code, x_t, t)
+
+        return Guided(styled, lambda x, t: call(null, x, t), guidance)

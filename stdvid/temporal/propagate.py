@@ -54,12 +54,21 @@ def match(image: Image, before: Image, flow: DisFlow) -> Match:
 
     There is no trust where a pixel was hidden, and little where its colour is another.
     """
-    back = flow(image, before)
-    seen = ~occluded(back, flow(before, image))
-    still = (np.hypot(back[..., 0], back[..., 1]) < STILL_PX) & (_gap(image, before) < STILL_RMS**2)
-    back[still] = 0
-    trust = KEPT * (seen | still) * np.exp(-np.square(_gap(image, warp(before, back)) / TRUST_RMS**2))
-    return Match(back, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None])
+    return _matched(image, before, flow(image, before), flow(before, image))
+
+
+def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match]:
+    """`match` of a frame in the one before, and of that one in it."""
+    back, ahead = flow(image, before), flow(before, image)
+    return _matched(image, before, back, ahead), _matched(before, image, ahead, back)
+
+
+def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
+    seen = ~occluded(flow, returning)
+    still = (np.hypot(flow[..., 0], flow[..., 1]) < STILL_PX) & (_gap(image, other) < STILL_RMS**2)
+    flow = np.where(still[..., None], np.float32(0), flow)
+    trust = KEPT * (seen | still) * np.exp(-np.square(_gap(image, warp(other, flow)) / TRUST_RMS**2))
+    return Match(flow, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None])
 
 
 def _gap(image: Image, other: Image) -> Picture:
@@ -93,15 +102,16 @@ def follow(x: Picture, before: Picture, found: Match) -> Picture:
     return result
 
 
-def follow_drawn(x: Picture, before: Picture, lit: Picture, found: Match) -> Picture:
-    """As `follow`, where `before` was drawn upon after it was estimated, and `x` is not yet.
+def follow_drawn(x: Picture, before: Picture, lit: Picture, found: Match, ground: Picture) -> Picture:
+    """As `follow`, where `before` is finished, and `x` is not yet.
 
-    What was drawn stays: its detail keeps the strength that it had, nothing of `x` is mixed in where the match is
-    trusted, and the light that drawing added, `lit` [H, W, 3], moves along.
+    What was drawn stays: its detail keeps the strength that it had, and nothing of `x` is mixed in where the match is
+    trusted. Light and colour follow `ground` [H, W, 3], the frame before anything is painted; the light that painting
+    added to that, `lit` [H, W, 3], moves along.
     """
     strength = warp(_detail(before)[1][..., None], found.flow)[..., 0]
     moved = _sharpened(warp(before, found.flow, cv2.INTER_LANCZOS4), strength)
-    moved = moved + light(x - moved) + warp(lit, found.flow)
+    moved = moved + light(ground - moved) + warp(lit, found.flow)
     result: Picture = x + found.trust / KEPT * (moved - x)
     return result
 

@@ -83,7 +83,7 @@ def test_a_dry_run_is_one_event_and_writes_nothing(
     assert main([*command, "--dry-run", "--json", "--seed", "5"]) == 0
     [event] = events(capsys.readouterr().out)
     assert event["event"] == "plan"
-    assert (event["frames"], event["windows"], event["size"], event["seed"]) == (9, 3, "42x32", 5)
+    assert (event["frames"], event["windows"], event["size"], event["seed"]) == (9, 2, "42x32", 5)
     assert event["config"]["video"]["window"] == event["window_frames"] == 5
     assert event["source"]["video"]["codec"] == "h264"
     assert isinstance(event["notes"], list)
@@ -95,7 +95,7 @@ def test_a_dry_run_for_people_has_the_same_facts(command: list[str], capsys: pyt
     out = capsys.readouterr().out
     words = [line.split() for line in out.splitlines()]
     assert ["size", "42x32"] in words
-    assert ["overlap_frames", "2"] in words
+    assert ["overlap_frames", "1"] in words
     assert "{" not in out
 
 

@@ -150,7 +150,7 @@ def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
     x, drawn = painting(5), painting(5) + 0.3 * painting(6)
     lit, now = light(drawn - x), drawn
     for _ in range(60):
-        now = follow_drawn(x, now, lit, resting())
+        now = follow_drawn(x, now, lit, resting(), x)
         lit = light(now - x)
     assert float(np.abs(now - drawn).mean()) < 0.1 * float(np.abs(drawn - x).mean())
     other = follow(x, drawn, resting())  # what the network gives comes back in
@@ -161,7 +161,7 @@ def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
 
 def test_new_light_reaches_what_was_drawn() -> None:
     x, drawn = painting(5), painting(6)
-    brighter = follow_drawn(x + 0.3, drawn, light(drawn - x), resting())
+    brighter = follow_drawn(x + 0.3, drawn, light(drawn - x), resting(), x + 0.3)
     assert float((brighter - drawn).mean()) == pytest.approx(0.3, abs=0.01)
     assert float((brighter - drawn).std()) < 0.05
 
@@ -172,7 +172,7 @@ def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
     half, flat, now = resting(), np.zeros_like(drawn), drawn
     half.flow[..., 0] = 0.5
     for _ in range(40):
-        now = follow_drawn(flat, now, np.zeros_like(drawn), half)
+        now = follow_drawn(flat, now, np.zeros_like(drawn), half, flat)
     middle = (slice(16, -16), slice(40, -40))
     kept = float(now[middle].std() / drawn[middle].std())
     assert 0.7 < kept < 1.2
