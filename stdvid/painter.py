@@ -166,8 +166,7 @@ class WindowPainter:
                 sources.append([(trail, match) for trail, match in found if match])
                 before = begun(image, sources[-1])
                 trails.append(before)
-            anchors = [first.trail.memory, last.trail.memory]
-            painted.append(self._paint_group(part, 0, look, Following(trails, sources), anchors))
+            painted.append(self._paint_group(part, 0, look, Following(trails, sources), [first.trail.memory]))
         return np.concatenate([*painted, last.painted][: len(images)])
 
     def _chain(self, images: Images, shot: _Shot) -> Painted:
@@ -294,6 +293,8 @@ def read_reference(path: Path) -> NDArray[np.uint8]:
 
 def check_reference(path: Path) -> VideoInfo:
     """Probe a reference; InputError unless it is an image."""
+    if not path.exists():
+        raise InputError(f"style reference: {path}: no such file; an image or the name of a bundled style is needed")
     try:
         info = probe(path)
     except InputError as exc:

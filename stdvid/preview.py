@@ -10,6 +10,7 @@ there.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import threading
 import time
@@ -32,6 +33,7 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
 from stdvid.models.bundle import read_bundle
+from stdvid.models.stylizer import Stylizer
 from stdvid.painter import FOLLOWING, WindowPainter, working_size
 from stdvid.temporal.blend import ramp
 from stdvid.temporal.shots import split_shots
@@ -107,9 +109,7 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     Raises ModelError or UsageError as planning a run does.
     """
     sampling = config.sampling
-    bundle = read_bundle(config.model.base)
-    entry, start, _ = bundle.network_for(sampling.strength)
-    stylizer = bundle.load(entry, device)
+    stylizer, start = _stylizer(config.model.base, sampling.strength, device)
     style = stylizer.read_style(references, sampling.style_scale)
     height, width = moment.frame.image.shape[:2]
     times = tuple(sampling_times(start, sampling.steps))
@@ -126,6 +126,14 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
         mean += (painted - mean) * np.float32(weights[place] / total)
     seconds = (time.monotonic() - began) / len(windows)
     return Cell(np.rint(mean).astype(np.uint8), f"{seconds:.2f} s")
+
+
+@functools.lru_cache(1)
+def _stylizer(base: str, strength: float, device: torch.device) -> tuple[Stylizer, int]:
+    """A network, and the time that it starts from; the cells of a sheet mostly share one."""
+    bundle = read_bundle(base)
+    entry, start, _ = bundle.network_for(strength)
+    return bundle.load(entry, device), start
 
 
 def variations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

@@ -37,6 +37,9 @@ DETAIL_GAIN a frame at most."""
 SPECK_PX, MARGIN_PX, LEAST_PX, GRID_PX = 5, 24, 96, 16
 """What is drawn upon: nothing smaller than a speck, with a margin, no rectangle with a shorter side, on a grid."""
 
+SMALLEST_PX = 32
+"""Smaller pictures are blurred as they are."""
+
 LIGHT_PX = 8.0
 """Standard deviation of the blur that parts light, which is always new, from strokes."""
 
@@ -80,7 +83,17 @@ def _gap(image: Image, other: Image) -> Picture:
 def _detail(picture: Picture) -> tuple[Picture, Picture]:
     """What is finer than DETAIL_PX, [H, W, 3], and how strong it is around each pixel, [H, W]."""
     fine = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX)
-    return fine, cv2.GaussianBlur(np.square(fine).mean(-1), (0, 0), DETAIL_AREA_PX) + np.float32(1e-6)
+    energy = np.einsum("hwc,hwc->hw", fine, fine) / np.float32(picture.shape[-1])
+    return fine, _coarse(energy, DETAIL_AREA_PX) + np.float32(1e-6)
+
+
+def _coarse(picture: Picture, sigma_px: float) -> Picture:
+    """A wide Gaussian blur, made at a quarter of the size, where it looks the same and costs little."""
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST_PX:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px))
+    small = cv2.resize(picture, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma_px / 4), (width, height)).astype(np.float32, copy=False)
 
 
 def _sharpened(picture: Picture, strength: Picture) -> Picture:
@@ -118,7 +131,7 @@ def follow_drawn(x: Picture, before: Picture, lit: Picture, found: Match, ground
 
 def light(picture: Picture) -> Picture:
     """What is coarser than LIGHT_PX."""
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), LIGHT_PX))
+    return _coarse(picture, LIGHT_PX)
 
 
 def fresh(found: Match) -> Picture:
