@@ -31,10 +31,9 @@ class AnchorAttention:
         there = (p.now for p in processors.values() if isinstance(p, _Anchored))
         self._now = next(there, threading.local())  # windows may be painted side by side
         for name, processor in processors.items():
-            if ".attn1." in name and "motion_modules" not in name:
-                processors[name] = (
-                    processor if isinstance(processor, _Anchored) else _Anchored(processor, name, self._now)
-                )
+            looks = ".attn1." in name and "motion_modules" not in name
+            if looks and not isinstance(processor, _Anchored):
+                processors[name] = _Anchored(processor, name, self._now)
         unet.set_attn_processor(processors)
 
     @contextmanager

@@ -59,23 +59,23 @@ class Style:
             paper=graphic.paper,
             posterized=graphic.posterized,
         )
-        return Look(graphic, colours, Pen.between(source, self.palette))
+        return Look(graphic, colours, Pen.between(source, self.palette) if graphic.hatched else None)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How frames of a shot are simplified, where their colours go, and how a pen would draw them."""
+    """How frames of a shot are simplified, where their colours go, and the pen that draws them, if any."""
 
     graphic: Graphic
     colours: ColourMap
-    pen: Pen
+    pen: Pen | None
 
     def apply(self, frames: Tensor, amount: float) -> Tensor:
         """`frames`, float [T, 3, H, W] in [-1, 1], as the network is to begin with them; `amount` 0 returns them."""
         simple = self.graphic.simplify(frames, amount)
         matched = self.colours.apply(simple, amount)
-        if hatched := self.graphic.hatched * amount:
-            matched = torch.lerp(matched, self.pen.draw(simple, frames), hatched)
+        if self.pen and amount:
+            matched = torch.lerp(matched, self.pen.draw(simple, frames), self.graphic.hatched * amount)
         return matched
 
 
