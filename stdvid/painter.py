@@ -24,6 +24,7 @@ from stdvid.media.reader import PyAVReader
 from stdvid.models.anchor_attention import Memory
 from stdvid.models.graphic import solid
 from stdvid.models.nano import decode, encode
+from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor, unpad
 from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
@@ -36,6 +37,9 @@ Images = NDArray[np.uint8]
 
 Painted = NDArray[np.float32]
 """[T, H, W, 3], 0 to 255."""
+
+TELLING = 0.6
+"""Frames with less than this share of the contrast of another in their window say nothing of a shot's colours."""
 
 FOLLOWING = ("flow", "full")
 """The modes of consistency in which paint follows the motion."""
@@ -74,10 +78,12 @@ class Anchor:
 
 @dataclass
 class _Shot:
-    """What the windows of a shot hand on: what becomes of the first one's frames; with "full" the anchor that the next
-    one begins with; with "flow" the trail of the last frame and the frames that the next window has as well."""
+    """What the windows of a shot hand on: what becomes of the first one's frames, for now if these are `plain`; with
+    "full" the anchor that the next one begins with; with "flow" the trail of the last frame and the frames that the
+    next window has as well."""
 
     look: Look
+    plain: bool
     anchor: Anchor | None = None
     trail: Trail | None = None
     shared: Painted | None = None
@@ -87,10 +93,10 @@ class WindowPainter:
     """Repaints the windows of a clip.
 
     Frames of a window share a palette. With consistency "noise" they share their noise as well. With "flow" and "full"
-    noise and strokes follow the motion, and the palette is that of the shot's first window. "flow": each frame takes
-    over from the one before, so the windows of a shot are a chain. "full": the ends of windows are painted first
-    (`anchor`), each after the one before; `between` needs nothing else but the source, so windows may be painted in any
-    order, or side by side. `paint` does all of this for windows that come in order.
+    noise and strokes follow the motion, and the palette is that of the shot's first window that is not plain.
+    "flow": each frame takes over from the one before, so the windows of a shot are a chain. "full": the ends of windows
+    are painted first (`anchor`), each after the one before; `between` needs nothing else but the source, so windows may
+    be painted in any order, or side by side. `paint` does all of this for windows that come in order.
     """
 
     def __init__(
@@ -123,7 +129,9 @@ class WindowPainter:
         if only is not None:
             return self._paint_group(images[only : only + 1], window.start + only, self.look(images))
         if self._shot is None or window.index == 0 or mode not in FOLLOWING:
-            self._shot = _Shot(self.look(images))
+            self._shot = _Shot(self.look(images), plain(images))
+        elif self._shot.plain:
+            self._shot.look, self._shot.plain = self.look(images), plain(images)
         shot = self._shot
         if mode == "full":
             ways = Ways.through(images)
@@ -138,12 +146,17 @@ class WindowPainter:
         )
 
     def begin(self, frames: list[Frame]) -> None:
-        """Begin a shot whose first window these are, without painting it: its palette is known then."""
-        self._shot = _Shot(self.look(stacked(frames)))
+        """Begin a shot whose first window, or first that is not plain, these are, without painting it: its palette is
+        known then."""
+        images = stacked(frames)
+        self._shot = _Shot(self.look(images), plain(images))
 
     def look(self, images: Images) -> Look:
-        """What becomes of a window's frames before they are painted."""
-        return self.stylizer.look(to_tensor(images), self.style, self.config.sampling.color)
+        """What becomes of a window's frames before they are painted; those that are nearly black or white yet, or
+        already, in a fade are not asked."""
+        contrast = images[:, ::4, ::4].std((1, 2)).sum(-1)
+        telling = images[contrast >= TELLING * contrast.max()]
+        return self.stylizer.look(to_tensor(telling), self.style, self.config.sampling.color)
 
     def anchor(self, image: Images, look: Look, first: Anchor | None = None, ways: Ways | None = None) -> Anchor:
         """Paint the first frame of a shot, [H, W, 3], or the last of a window, after its first and by its ways."""
@@ -277,6 +290,11 @@ class WindowPainter:
         frames = range(index, index + count) if self.config.video.consistency == "none" else [0]
         noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]
         return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(count, -1, -1, -1)
+
+
+def plain(images: Images) -> bool:
+    """Whether frames [T, H, W, 3] have nearly one colour, as before a fade-in: they say nothing of what is to come."""
+    return Palette.of(to_tensor(images[:, ::4, ::4])).variety < 1
 
 
 def stacked(frames: list[Frame]) -> Images:

@@ -34,7 +34,7 @@ from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
 from stdvid.models.bundle import read_bundle
 from stdvid.models.stylizer import Stylizer
-from stdvid.painter import FOLLOWING, WindowPainter, working_size
+from stdvid.painter import FOLLOWING, WindowPainter, plain, stacked, working_size
 from stdvid.temporal.blend import ramp
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
@@ -49,7 +49,8 @@ _LABEL_PX, _MARGIN_PX = 18, 4
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame of the clip with the windows that hold it, each with its place in it, and its shot's first window."""
+    """A frame of the clip with the windows that hold it, each with its place in it, and the window that gives its
+    shot the palette."""
 
     frame: Frame
     windows: tuple[tuple[Window, list[Frame], int], ...]
@@ -82,7 +83,7 @@ def find_moment(source: Path, at: TimePoint | None, config: StylizeConfig) -> Mo
     with PyAVReader(source, size=size, info=info) as reader:
         for window, frames in gather_shots(split_shots(reader), *config.video.spans):
             real = frames[: window.n_frames]
-            if window.index == 0 and not found:
+            if not found and (window.index == 0 or plain(stacked(first))):
                 first = real
             began = real[0].time if began is None else began
             read = window.stop

@@ -189,6 +189,17 @@ def test_anchors_first_then_windows_in_any_order_and_side_by_side(stylizer: Styl
         np.testing.assert_array_equal(work(number), painted)
 
 
+@pytest.mark.parametrize("mode", ["flow", "full"])
+def test_the_palette_of_a_shot_does_not_come_from_the_black_before_it(stylizer: Stylizer, mode: str) -> None:
+    frames = pan(9)
+    black = [dataclasses.replace(frame, image=np.zeros_like(frame.image)) for frame in frames[:5]]
+    own = painter(stylizer, size=(96, 64), video={"consistency": mode, "window": 5, "overlap": 1})
+    painted = [own.paint(window, held) for window, held in shot_of(black + frames, 5)]
+    alone = own.paint(Window(0, 0, 5), frames[:5])
+    assert abs(painted[2][2:4].mean((0, 1, 2)) - alone.mean((0, 1, 2))).max() < 6
+    assert own.look(stacked(black)).colours.table.sub(own.look(stacked(frames)).colours.table).abs().max() > 0.1
+
+
 def test_windows_meet_in_their_anchors(stylizer: Stylizer) -> None:
     frames = pan(9)
     own = painter(stylizer, size=(96, 64), video={"consistency": "full", "window": 5})

@@ -32,6 +32,10 @@ SHARE, SHARE_ON_PAPER = 0.5, 6.5
 """Weight of the Kullback-Leibler divergence from the reference's shares, for one without and one of nothing but bare
 paper; 0 would ignore how much there is of a colour, infinity would copy it. Bare paper is to stay bare."""
 
+PLAIN = 0.12
+"""Deviation of colours, root of the summed variances in [-1, 1], below which a picture is plain, as before a fade-in:
+it cannot show the shares of another, and its colours go to what is near them."""
+
 _ITERATIONS = 2.0
 """Of the transport, times its entropy: the less is mixed, the slower it converges."""
 
@@ -57,6 +61,12 @@ class Palette:
             total.index_add_(0, cell, pixels)
         seen = count > 0
         return cls(total[seen] / count[seen, None], count[seen] / count.sum())
+
+    @property
+    def variety(self) -> float:
+        """0 for one colour, 1 for a picture that is not plain."""
+        mean = self.shares @ self.colours
+        return min(1.0, float(self.shares @ (self.colours - mean).square().sum(1)) / PLAIN**2)
 
     @classmethod
     def pooled(cls, palettes: Sequence[Palette]) -> Palette:
@@ -134,7 +144,8 @@ def transport_table(source: Palette, reference: Palette, flatness: float = 0.0, 
     The first axis after the channel is red. Colours that the source lacks go where the dual potential sends them
     (Seguy et al., "Large-scale optimal transport and mapping estimation", 2018).
     """
-    potential = _potential(source, reference, (1 - paper) * SHARE + paper * SHARE_ON_PAPER)
+    share = source.variety * ((1 - paper) * SHARE + paper * SHARE_ON_PAPER)
+    potential = _potential(source, reference, share)
     axis = torch.linspace(-1, 1, NODES, device=potential.device)
     nodes = torch.cartesian_prod(axis, axis, axis)
     plan = torch.softmax((potential - torch.cdist(nodes, reference.colours).square()) / ENTROPY, 1)

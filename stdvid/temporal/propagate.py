@@ -8,12 +8,14 @@ Nothing here knows a network: pictures are float32 [H, W, C] of any range.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stdvid.temporal.fade import fade
 from stdvid.temporal.flow import DisFlow, Flow, Image, occluded, warp
 
 Picture = NDArray[np.float32]
@@ -43,13 +45,18 @@ SMALLEST_PX = 32
 LIGHT_PX = 8.0
 """Standard deviation of the blur that parts light, which is always new, from strokes."""
 
+BRIGHTER = 0.2
+"""Growth of contrast at which the trust in a match has fallen to 1/e: a fade-in shows what was hidden before."""
+
 
 @dataclass(frozen=True)
 class Match:
-    """Where each pixel of a frame was in the one before: `flow` [H, W, 2], and its `trust` [H, W, 1], 0..KEPT."""
+    """Where each pixel of a frame was in the one before: `flow` [H, W, 2], its `trust` [H, W, 1], 0..KEPT, and how many
+    times the contrast of that frame it has (`gain`): not 1 in a fade alone."""
 
     flow: Flow
     trust: Picture
+    gain: float = 1.0
 
 
 def match(image: Image, before: Image, flow: DisFlow) -> Match:
@@ -68,10 +75,18 @@ def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match
 
 def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
     seen = ~occluded(flow, returning)
+    faded = fade(image, warp(other, flow), seen)
+    other = faded.of(other)
     still = (np.hypot(flow[..., 0], flow[..., 1]) < STILL_PX) & (_gap(image, other) < STILL_RMS**2)
     flow = np.where(still[..., None], np.float32(0), flow)
     trust = KEPT * (seen | still) * np.exp(-np.square(_gap(image, warp(other, flow)) / TRUST_RMS**2))
-    return Match(flow, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None])
+    trust *= known_before(faded.gain)
+    return Match(flow, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None], faded.gain)
+
+
+def known_before(gain: float) -> float:
+    """How far what has `gain` times the contrast now was to be seen before, 0..1."""
+    return math.exp(-((max(0.0, gain - 1) / BRIGHTER) ** 2))
 
 
 def _gap(image: Image, other: Image) -> Picture:
@@ -104,12 +119,17 @@ def _sharpened(picture: Picture, strength: Picture) -> Picture:
     return sharper
 
 
+def _moved(picture: Picture, found: Match, interpolation: int = cv2.INTER_LINEAR) -> Picture:
+    """A picture of the frame before, where and as strong as it is now."""
+    return warp(picture, found.flow, interpolation) * np.float32(found.gain)
+
+
 def follow(x: Picture, before: Picture, found: Match) -> Picture:
     """`x` [H, W, 3], taking over the strokes of `before` as far as the match is trusted.
 
     Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once.
     """
-    moved = _sharpened(warp(before, found.flow, cv2.INTER_LANCZOS4), _detail(x)[1])
+    moved = _sharpened(_moved(before, found, cv2.INTER_LANCZOS4), _detail(x)[1])
     moved = moved + light(x - moved)
     result: Picture = x + found.trust * (moved - x)
     return result
@@ -122,9 +142,9 @@ def follow_drawn(x: Picture, before: Picture, lit: Picture, found: Match, ground
     trusted. Light and colour follow `ground` [H, W, 3], the frame before anything is painted; the light that painting
     added to that, `lit` [H, W, 3], moves along.
     """
-    strength = warp(_detail(before)[1][..., None], found.flow)[..., 0]
-    moved = _sharpened(warp(before, found.flow, cv2.INTER_LANCZOS4), strength)
-    moved = moved + light(ground - moved) + warp(lit, found.flow)
+    strength = warp(_detail(before)[1][..., None], found.flow)[..., 0] * np.float32(found.gain**2)
+    moved = _sharpened(_moved(before, found, cv2.INTER_LANCZOS4), strength)
+    moved = moved + light(ground - moved) + _moved(lit, found)
     result: Picture = x + found.trust / KEPT * (moved - x)
     return result
 

@@ -150,3 +150,11 @@ def test_pooled_palettes_weigh_each_picture_the_same(seed: int) -> None:
     tables = [transport_table(source, Palette.pooled(p)) for p in (palettes, palettes[::-1], palettes + palettes)]
     torch.testing.assert_close(tables[0], tables[1], atol=1e-4, rtol=0)
     torch.testing.assert_close(tables[0], tables[2], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("level", [-1.0, 1.0])
+def test_a_picture_of_one_colour_takes_the_nearest_of_the_reference(level: float) -> None:
+    reference = Palette.of(torch.tensor([[-0.9, -0.8, -0.9], [0.9, 0.1, 0.2], [0.9, 0.9, 0.7]]).mT.reshape(1, 3, 1, 3))
+    picture = torch.full((1, 3, 8, 8), level)
+    moved = ColourMap.between(Palette.of(picture), reference).apply(picture)
+    assert (moved - level).abs().max() < 0.35

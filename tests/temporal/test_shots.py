@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -92,3 +93,20 @@ def test_windows_and_blending_stay_within_a_shot(lengths: list[int], window: int
     # a frame of one shot holds nothing of another
     assert [float(frame.mean()) for frame in out] == [float(shot) for _, shot in numbered]
     assert all(np.ptp(frame) == 0 for frame in out)
+
+
+def test_a_fade_to_black_with_the_noise_of_a_codec_is_no_cut() -> None:
+    frames, noise = list(panning((24,))), np.random.default_rng(0)
+    for number, frame in enumerate(frames):
+        share = max(0.0, 1 - number / 16)
+        grain = noise.integers(-1, 2, frame.image.shape) * (share > 0)
+        dark = (frame.image * share + grain).clip(0, 255).astype(np.uint8)
+        frames[number] = dataclasses.replace(frame, image=dark)
+    assert set(shots_of(iter(frames))) == {0}
+
+
+def test_colours_that_differ_in_hue_alone_are_cut() -> None:
+    colours = [(200, 50, 50), (50, 200, 50), (50, 50, 200)]
+    pictures = [np.full((36, 64, 3), colour, np.uint8) for colour in colours for _ in range(8)]
+    frames = (Frame(picture, n, Fraction(1, 25), n) for n, picture in enumerate(pictures))
+    assert shots_of(frames) == [n // 8 for n in range(24)]
