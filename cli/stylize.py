@@ -173,6 +173,17 @@ def stylize(
     no_subtitles: Annotated[
         bool, typer.Option("--sn", help="Drop subtitles (else copied).", rich_help_panel=_ENCODE)
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on where an earlier run of the same command ended early; or begin anew and keep nothing.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode the output at the end and check it.", rich_help_panel=_RUN)
+    ] = False,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.", rich_help_panel=_RUN)
     ] = "auto",
@@ -253,6 +264,8 @@ def stylize(
             device=device,
             threads=threads,
             overwrite=True if yes or dry_run else False if no else None,  # a dry run writes nothing
+            resume=resume,
+            verify=verify,
             **points,
         )
         log.debug("settings %s", dataclasses.asdict(config))
@@ -306,7 +319,8 @@ def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool,
     for note in result.notes:
         reporter.note(note)
     reporter.event("done", result.to_dict())
-    rate = f", {result.frames / result.seconds:.2f} fps" if result.seconds else ""
+    new = result.frames - result.resumed
+    rate = f", {new / result.seconds:.2f} fps" if new and result.seconds else ""
     reporter.closing(
         f"done: {result.output} ({result.frames} frame{'s' * (result.frames != 1)} in {duration(result.seconds)}{rate})"
     )

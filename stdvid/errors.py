@@ -4,6 +4,7 @@
     |-- UsageError            2   the request contradicts itself or names what does not exist
     |   `-- OutputExistsError 2   the output is there and neither -y nor -n was given
     |-- InputError            3   a media file, image or folder that cannot be used
+    |   `-- SourceChangedError 3  the input is no longer what it was when the run began
     |-- ModelError            3   a bundle, checkpoint or weight file that cannot be used
     |-- OutputError           1   the result cannot be written
     `-- Interrupted         130   stopped by the user
@@ -35,6 +36,10 @@ class InputError(StdvidError):
     """A media file, image or folder is missing, damaged or of the wrong kind."""
 
     exit_code = 3
+
+
+class SourceChangedError(InputError):
+    """The input was changed while it was being read."""
 
 
 class ModelError(StdvidError):

@@ -7,8 +7,9 @@ source frames --flow--> matches --+--> noise of each frame: that of the shot's f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,27 @@ class Trail:
     drawn: Picture | None = None
     lit: Picture | None = None
     memory: Memory = field(default_factory=dict)
+
+    def state(self) -> dict[str, NDArray[Any] | Tensor]:
+        """Everything in it by name: for `of_state`."""
+        state: dict[str, NDArray[Any] | Tensor] = {"image": self.image, "places": self.places}
+        state |= {name: value for name, value in (("drawn", self.drawn), ("lit", self.lit)) if value is not None}
+        state |= {f"x_0.{t}": value for t, value in self.x_0.items()}
+        return state | {f"memory.{t}.{layer}": value for (t, layer), value in self.memory.items()}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Tensor], device: torch.device) -> Trail:
+        """A trail from its `state`; KeyError if that is not one."""
+        trail = cls(state["image"].numpy(), state["places"].numpy())
+        for name, value in state.items():
+            kind, _, rest = name.partition(".")
+            if kind == "x_0":
+                trail.x_0[int(rest)] = value.numpy()
+            elif kind == "memory":
+                t, _, layer = rest.partition(".")
+                trail.memory[int(t), layer] = value.to(device)
+        trail.drawn, trail.lit = (state[name].numpy() if name in state else None for name in ("drawn", "lit"))
+        return trail
 
 
 Source = tuple[Trail, Match]

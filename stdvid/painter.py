@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,7 @@ class WindowPainter:
         if config.sampling.style_guidance:
             self._guidance = StyleGuidance(style.pictures, config.sampling.seed, stylizer.device)
         self._shot: _Shot | None = None
+        self._skipped: Images | None = None
 
     def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> Painted:
         """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
@@ -150,6 +152,37 @@ class WindowPainter:
         known then."""
         images = stacked(frames)
         self._shot = _Shot(self.look(images), plain(images))
+
+    def skip(self, window: Window, frames: list[Frame]) -> None:
+        """Pass a window that was painted before; `restore` then goes on after it."""
+        if window.index == 0 or self._skipped is None or plain(self._skipped):
+            self._skipped = stacked(frames[: window.n_frames])
+
+    def state(self) -> dict[str, NDArray[Any] | Tensor]:
+        """What the next window needs of those before it, besides their frames; nothing where that is nothing."""
+        state: dict[str, NDArray[Any] | Tensor] = {}
+        if self._shot is not None:
+            trail = self._shot.trail
+            if (anchor := self._shot.anchor) is not None:
+                state["painted"], trail = anchor.painted, anchor.trail
+            if self._shot.shared is not None:
+                state["shared"] = self._shot.shared
+            if trail is not None:
+                state |= {f"trail.{name}": value for name, value in trail.state().items()}
+        return state
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`, after every window up to there has been skipped."""
+        if self._skipped is None:
+            return
+        self._shot = _Shot(self.look(self._skipped), plain(self._skipped))
+        parts = {name.removeprefix("trail."): value for name, value in state.items() if name.startswith("trail.")}
+        trail = Trail.of_state(parts, self.stylizer.device) if parts else None
+        if "painted" in state and trail is not None:
+            self._shot.anchor = Anchor(state["painted"].numpy(), trail)
+        else:
+            self._shot.trail = trail
+        self._shot.shared = state["shared"].numpy() if "shared" in state else None
 
     def look(self, images: Images) -> Look:
         """What becomes of a window's frames before they are painted; those that are nearly black or white yet, or
@@ -277,7 +310,7 @@ class WindowPainter:
 
     def _check(self) -> None:
         if self.stop.is_set():
-            raise Interrupted("interrupted; the output was not written; run the command again")
+            raise Interrupted("interrupted")
 
     def _until_stopped(self, steps: Iterator[SampleStep]) -> Iterator[SampleStep]:
         for state in steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from clips import picture
 
 from stdvid.config import StylizeConfig, from_toml, merge
-from stdvid.errors import InputError, Interrupted, UsageError
+from stdvid.errors import InputError, UsageError
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import parse_time_point
 from stdvid.models.precision import fast_dtype
@@ -183,16 +182,6 @@ def test_progress_counts_up_to_the_end(clip: Clip, style: Path, tmp_path: Path) 
     assert [e.frames_done for e in seen] == sorted(e.frames_done for e in seen)
     assert result.to_dict()["frames"] == 12
     assert 0 < result.network_seconds < result.seconds
-
-
-def test_stopping_leaves_nothing(clip: Clip, style: Path, tmp_path: Path) -> None:
-    stop = threading.Event()
-    source = clip("stop.mp4", n=12)
-    folder = tmp_path / "out"
-    folder.mkdir()
-    with pytest.raises(Interrupted, match="not written"):
-        run(plan(make_job(source, style, folder / "out.mp4")), lambda _: stop.set(), stop)
-    assert list(folder.iterdir()) == []
 
 
 def test_damage_midway_leaves_nothing(clip: Clip, style: Path, tmp_path: Path) -> None:

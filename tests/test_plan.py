@@ -106,8 +106,8 @@ def test_memory_by_hand_and_flat_in_duration(make: Make, clip: Clip) -> None:
 def test_the_estimate_by_hand(
     make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, guidance: float, steps: int, calls: int
 ) -> None:
-    monkeypatch.setattr("stdvid.stylize._matmul_flops_per_s", lambda device, threads: 1e9)  # a known machine
-    monkeypatch.setattr("stdvid.stylize.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
+    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda device, threads: 1e9)  # a known machine
+    monkeypatch.setattr("stdvid.planning.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
     # two windows, 8 and 6 real frames: 14 * steps calls; with flow the 2 that they share are painted once
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     planned = plan(make({"sampling": {"guidance": guidance, "steps": steps}, "video": video}))
@@ -119,8 +119,8 @@ def test_the_estimate_by_hand(
 def test_style_guidance_is_in_the_estimate(
     make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, drawn: float
 ) -> None:
-    monkeypatch.setattr("stdvid.stylize._matmul_flops_per_s", lambda device, threads: 1e9)
-    monkeypatch.setattr("stdvid.stylize.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
+    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda device, threads: 1e9)
+    monkeypatch.setattr("stdvid.planning.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     plain, guided = (plan(make({"sampling": {"style_guidance": n}, "video": video})).estimate_s for n in (0, 10))
     assert plain is not None

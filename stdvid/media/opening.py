@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from stdvid.errors import InputError
+from stdvid.errors import InputError, SourceChangedError
 
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
 """FFmpeg draws text files as pictures with these; nobody means that here."""
@@ -108,3 +108,30 @@ def decoder_name(stream: Stream) -> str | None:
     """FFmpeg's name of a stream's decoder; None where there is none (PyAV's stubs do not know of that case)."""
     context = cast("CodecContext | None", stream.codec_context)
     return None if context is None else context.name
+
+
+class Unchanged:
+    """A context manager within which a file has to stay as it was when this was made.
+
+    Raises SourceChangedError on leaving if it has not, also in the place of an InputError that came of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._before = path, _stamp(path)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, _: object) -> None:
+        if (kind is None or issubclass(kind, InputError)) and _stamp(self._path) != self._before:
+            raise SourceChangedError(
+                f"{self._path}: was changed while it was being read; it has to stay as it is; run the command again"
+            ) from value
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -15,19 +15,16 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from stdvid.errors import OutputError, UsageError
-from stdvid.media.colour import BT709_TAGS, EncoderConverter, output_tags, tags_for
-from stdvid.media.encoding import EncoderChoice, add_video_stream, choose_encoder, encoder_time_base
+from stdvid.media.encoding import add_video_stream, choose_encoder, plan_stream
 from stdvid.media.frames import Image, check_pixels
-from stdvid.media.gif import GifPalette
 from stdvid.media.opening import reason
 from stdvid.media.output import PartFile, check_output, output_format
 from stdvid.media.probe import VideoInfo
 from stdvid.media.remux import StreamCopier
+from stdvid.media.segments import Segment, decoding_times
 from stdvid.media.still import encode_still
-from stdvid.media.timebase import TimePoint, format_seconds, round_half_up, to_seconds, to_ticks
-
-FAR_START_S = 60
-"""A source clock that starts later than this (broadcast recordings) is set to 0; an earlier start is kept."""
+from stdvid.media.timebase import TimePoint, to_seconds
+from stdvid.media.timing import Slot, Timing
 
 MAX_MOVIE_TIMESCALE = 50_000_000
 """MP4 start times are stored in movie ticks; FFmpeg's default of 1000 a second would round them down."""
@@ -65,6 +62,8 @@ class VideoWriter:
     Attributes:
         notes: one line for each thing that could not be kept; complete after closing.
         frames_written: frames given to the encoder.
+        times: of the frames that `write_segments` wrote, in seconds.
+        file: the file while it is written.
 
     Raises:
         UsageError: from the constructor: unknown extension, codec, option or value, or the output is the input;
@@ -102,62 +101,46 @@ class VideoWriter:
         self.path = Path(path)
         self.notes: list[str] = []
         self.frames_written = 0
+        self.times: list[Fraction] = []
         self._info = info
         self._size = size
         self._time_base = time_base or (info.video.time_base if info else Fraction(1, 1000))
         self._rate = rate or (info.video.rate if info else Fraction(25))
         self._cfr = fps_mode == "cfr"
         self._start, self._end = start, end
-        self._origin = Fraction(0)
-        self._end_time = Fraction(0)
-        self._last_pts: int | None = None
         self._last_image: Image | None = None
-        self._next_slot: int | None = None
-        self._last_ticks: int | None = None
-        self._repeated = self._left_out = 0
-        self._finished = False
-        self._file = PartFile(path)
+        self._finished = self._completed = self._encoded = False
+        self.file = PartFile(path)
         self._container: OutputContainer | None = None
         self._copier: StreamCopier | None = None
         if not self._target.still:
             choice = choose_encoder(codec or self._target.codec, crf, enc or {})
+            self.stream_plan = plan_stream(
+                choice,
+                self._target,
+                size=size,
+                info=info,
+                time_base=self._time_base,
+                rate=self._rate,
+                cfr=self._cfr,
+            )
+            self.timing = self.new_timing()
             try:
-                self._open(choice, audio, subtitles)
+                self._open(audio, subtitles)
             except BaseException:
                 self.abort()
                 raise
 
-    def _open(self, choice: EncoderChoice, audio: bool, subtitles: bool) -> None:
+    def _open(self, audio: bool, subtitles: bool) -> None:
         info = self._info
-        ticks = encoder_time_base(choice.codec, self._time_base)
-        if self._cfr:
-            ticks = 1 / self._rate.limit_denominator(65535)
-        elif self._target.tick is not None:
-            ticks = self._target.tick
-        width, height = self._encoded_size(choice.pixel_format)
-        tags = BT709_TAGS
-        if info is not None:
-            tags = output_tags(info.video.colour, info.video.is_yuv, info.video.width, info.video.height)
-        tags = tags_for(choice.pixel_format, tags)
         with self._writing():
-            self._file.part.touch()
+            self.file.part.touch()
             self._container = av.open(
-                str(self._file.part.absolute()), "w", format=self._target.muxer, container_options=self._muxer_options()
+                str(self.file.part.absolute()), "w", format=self._target.muxer, container_options=self._muxer_options()
             )
         assert self._container is not None
-        self._ticks = ticks
-        self._stream: VideoStream = add_video_stream(
-            self._container,
-            choice,
-            width=width,
-            height=height,
-            pixel_aspect=self._pixel_aspect(width, height),
-            time_base=ticks,
-            rate=self._rate,
-            tags=tags,
-        )
-        self._converter = EncoderConverter(width, height, choice.pixel_format, tags)
-        self._palette = GifPalette(width, height) if choice.codec == "gif" else None
+        self._stream: VideoStream = add_video_stream(self._container, self.stream_plan)
+        self._pictures = self.stream_plan.pictures()
         if info is not None and self._target.copies_streams and not info.is_image:
             self._copier = StreamCopier(
                 info.path, self._container, self._target, info.video.index, audio=audio, subtitles=subtitles
@@ -176,27 +159,14 @@ class VideoWriter:
         if self._target.muxer in ("matroska", "webm"):
             # Otherwise B-frames or the priming of AAC (negative times) would shift all pts by a few frames. Priming
             # keeps its negative times: it is to be decoded and not heard, which readers do with times below 0.
-            return {"avoid_negative_ts": "disabled"}
+            # Bit-exact: no random identifiers, so that the same command writes the same file.
+            return {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
         return {}
 
-    def _encoded_size(self, pixel_format: str) -> tuple[int, int]:
-        width, height = self._size
-        layout = av.VideoFormat(pixel_format, 64, 64)
-        if layout.chroma_width() < 64:
-            width += width % 2
-        if layout.chroma_height() < 64:
-            height += height % 2
-        return width, height
-
-    def _pixel_aspect(self, width: int, height: int) -> Fraction:
-        if self._info is None:
-            return Fraction(1)
-        aspect = self._info.video.display_aspect
-        wanted = aspect * height / width
-        off_by = min(abs(width - height * aspect), abs(height - width / aspect))
-        if off_by < Fraction(1, 2) and abs(wanted - 1) < Fraction(1, 400):
-            return Fraction(1)  # square pixels show it as exactly as whole pixels can
-        return wanted.limit_denominator(65535)
+    def new_timing(self) -> Timing:
+        """The times of this clip, from its first frame."""
+        plan = self.stream_plan
+        return Timing(self._time_base, plan.rate, plan.ticks, cfr=self._cfr, info=self._info, start=self._start)
 
     def __enter__(self) -> Self:
         return self
@@ -220,62 +190,57 @@ class VideoWriter:
         check_pixels(image, 3, "VideoWriter.write")
         if image.shape[:2] != self._size[::-1]:
             raise ValueError(f"got a frame of {image.shape[1]}x{image.shape[0]}, expected {self._size}")
-        if self._last_pts is not None and pts <= self._last_pts:
-            raise ValueError(f"pts {pts} is not later than {self._last_pts}, that of the frame before")
         if self._target.still:
             self._write_still(image)
-        else:
-            time = to_seconds(pts, self._time_base)
-            with self._writing():
-                self._begin(time)
-                if self._cfr:
-                    self._write_constant(image, time - self._origin)
-                else:
-                    ticks = to_ticks(time - self._origin, self._ticks)
-                    shown = to_ticks(to_seconds(duration, self._time_base) or 1 / self._rate, self._ticks)
-                    self._encode(image, ticks, shown)
+            return
+        with self._writing():
+            begins = self.frames_written == 0 and self._last_image is None
+            slots = self.timing.place(pts, duration)
+            if begins:
+                self._begin(to_seconds(pts, self._time_base))
+            for slot in slots:
+                self._encode(self._last_image if slot.repeat and self._last_image is not None else image, slot)
+            self._last_image = image
+            if self._copier is not None:
+                self._copier.advance(to_seconds(pts, self._time_base))
+
+    def write_segments(self, paths: Sequence[Path], timing: Timing, first_pts: int) -> None:
+        """Write a whole clip that is encoded already, as `stream_plan` says, instead of its frames.
+
+        Args:
+            paths: files of its segments, in order.
+            timing: where their frames were given their slots.
+            first_pts: of the first frame, in ticks of the source.
+
+        Raises OutputError.
+        """
+        assert self._container is not None
+        self.timing, self._encoded = timing, True
+        with self._writing():
+            self._begin(to_seconds(first_pts, self._time_base))
+            pts = [value for path in paths for value in Segment.load(path).pts]
+            self.times, times = [value * timing.ticks for value in sorted(pts)], iter(decoding_times(pts))
+            for packet in (packet for path in paths for packet in Segment.load(path).packets()):
+                packet.dts, packet.time_base = next(times), self.stream_plan.ticks
+                packet.stream = self._stream
                 if self._copier is not None:
-                    self._copier.advance(time)
-            self._end_time = time + (to_seconds(duration, self._time_base) or 1 / self._rate)
-        self._last_pts = pts
+                    self._copier.advance(packet.dts * self.stream_plan.ticks + timing.origin)
+                self._container.mux_one(packet)
+                self.frames_written += 1
 
     def _begin(self, time: Fraction) -> None:
-        if self._last_pts is not None:
-            return
+        """Write the header; `time` is that of the first frame, in the source's seconds."""
         assert self._container is not None
-        info = self._info
-        if self._start is not None:
-            self._origin = time
-        elif time < 0 or (info is not None and min(info.start_s, time) > FAR_START_S):
-            self._origin = min(info.start_s, time) if info is not None and time > 0 else time
-            self.notes.append(f"the source's clock starts at {format_seconds(self._origin)}; the output starts at 0")
         if self._copier is not None:
             clip_start = time if self._start is None else time - self._start.to_seconds(self._rate)
             end = None if self._end is None else clip_start + self._end.to_seconds(self._rate)
-            self._copier.write_tags(self._origin, self._start is not None, end)
+            self._copier.write_tags(self.timing.origin, self._start is not None, end)
         self._container.start_encoding()
 
-    def _write_constant(self, image: Image, time: Fraction) -> None:
-        slot = round_half_up(time / self._ticks)
-        if self._next_slot is None:
-            self._next_slot = slot
-        if slot < self._next_slot:
-            self._left_out += 1
-            return
-        while self._next_slot < slot and self._last_image is not None:
-            self._encode(self._last_image, self._next_slot, 1)
-            self._next_slot += 1
-            self._repeated += 1
-        self._encode(image, slot, 1)
-        self._next_slot = slot + 1
-        self._last_image = image
-
-    def _encode(self, image: Image, pts: int, duration: int) -> None:
+    def _encode(self, image: Image, slot: Slot) -> None:
         assert self._container is not None
-        pts = max(pts, self._last_ticks + 1) if self._last_ticks is not None else pts
-        self._last_ticks = pts
-        frame = self._palette.apply(image) if self._palette is not None else self._converter.convert(image)
-        frame.pts, frame.time_base, frame.duration = pts, self._ticks, duration
+        frame = self._pictures(image)
+        frame.pts, frame.time_base, frame.duration = slot.pts, self.stream_plan.ticks, slot.duration
         frame.pict_type = 0
         self.frames_written += 1
         self._container.mux(self._stream.encode(frame))
@@ -287,17 +252,15 @@ class VideoWriter:
                 ".mkv, .gif and others; choose one of these extensions"
             )
         with self._writing():
-            self._file.part.write_bytes(encode_still(image, self._target.codec))
+            self.file.part.write_bytes(encode_still(image, self._target.codec))
         self.frames_written = 1
 
-    def close(self) -> None:
-        """Flush the encoder, copy the rest, and give the file its name. Calling it again does nothing.
+    def complete(self) -> None:
+        """Flush the encoder and copy the rest: `file` holds the whole clip then, still without its name.
 
-        Raises:
-            OutputError: no frame was written, or the file cannot be completed; nothing is left behind then.
-            InputError: the rest of the other streams cannot be read.
+        Raises as `close` does.
         """
-        if self._finished:
+        if self._finished or self._completed:
             return
         try:
             if not self.frames_written:
@@ -307,20 +270,32 @@ class VideoWriter:
         except BaseException:
             self.abort()
             raise
+        self._completed = True
+
+    def close(self) -> None:
+        """Complete the file and give it its name. Calling it again does nothing.
+
+        Raises:
+            OutputError: no frame was written, or the file cannot be completed; nothing is left behind then.
+            InputError: the rest of the other streams cannot be read.
+        """
+        if self._finished:
+            return
+        self.complete()
         self._finished = True
-        self._file.commit()
+        self.file.commit()
 
     def _complete(self) -> None:
         if self._container is None:
             return
-        self._container.mux(self._stream.encode(None))
+        if not self._encoded:
+            self._container.mux(self._stream.encode(None))
         if self._copier is not None:
-            self._copier.advance(self._end_time if self._end is not None else None)
+            self._copier.advance(self.timing.end if self._end is not None else None)
             self.notes.extend(self._copier.notes)
             self._copier.close()
         self._container.close()
-        if self._repeated or self._left_out:
-            self.notes.append(f"constant rate: {self._repeated} frames repeated, {self._left_out} left out")
+        self.notes.extend(self.timing.closing_notes())
 
     def abort(self) -> None:
         """Give up: close everything and remove the part. Calling it again, or after close(), does nothing."""
@@ -329,11 +304,11 @@ class VideoWriter:
         self._finished = True
         if self._copier is not None:
             self._copier.close()
-        self._file.discard()  # first, so that closing does not spend time on completing it
+        self.file.discard()  # first, so that closing does not spend time on completing it
         if self._container is not None:
             with suppress(av.FFmpegError, OSError, ValueError):
                 self._container.close()
-        self._file.discard()
+        self.file.discard()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

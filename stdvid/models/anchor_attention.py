@@ -22,6 +22,17 @@ Memory = dict[tuple[int, str], Tensor]
 """Tokens [1, N, C] that an anchor attended to, by time and layer."""
 
 
+class _Now(threading.local):
+    """What is being looked at; windows may be painted side by side. A copy of a network has one of its own."""
+
+    time: int = 0
+    at: Sequence[Memory] = ()
+    keep: Memory | None = None
+
+    def __deepcopy__(self, _: object) -> _Now:
+        return _Now()
+
+
 class AnchorAttention:
     """The self-attention layers of a UNet, which from now on can see anchors."""
 
@@ -29,7 +40,7 @@ class AnchorAttention:
         """`unet`: a model of diffusers with attention processors, whose others stay in charge of the arithmetic."""
         processors = dict(unet.attn_processors)
         there = (p.now for p in processors.values() if isinstance(p, _Anchored))
-        self._now = next(there, threading.local())  # windows may be painted side by side
+        self._now = next(there, _Now())
         for name, processor in processors.items():
             looks = ".attn1." in name and "motion_modules" not in name
             if looks and not isinstance(processor, _Anchored):
@@ -49,16 +60,16 @@ class AnchorAttention:
 class _Anchored:
     """An attention processor around another one."""
 
-    def __init__(self, inner: Any, name: str, now: threading.local) -> None:
+    def __init__(self, inner: Any, name: str, now: _Now) -> None:
         self.inner, self.name, self.now = inner, name, now
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *args: Any, **options: Any
     ) -> Tensor:
         seen = encoder_hidden_states
-        if seen is None and getattr(self.now, "keep", None) is not None:
+        if seen is None and self.now.keep is not None:
             self.now.keep[self.now.time, self.name] = hidden_states.detach()
-        if seen is None and getattr(self.now, "at", None):
+        if seen is None and self.now.at:
             kept = (memory[self.now.time, self.name] for memory in self.now.at)
             seen = torch.cat(
                 [hidden_states, *(k.to(hidden_states).expand(len(hidden_states), -1, -1) for k in kept)], 1

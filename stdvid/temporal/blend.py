@@ -7,8 +7,9 @@ overlap, stay, and fall again; divided by their sum at each frame they add up to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,16 @@ class Stitcher:
     def flush(self) -> list[FloatFrames]:
         """The frames still held, after the last window."""
         return self._take(len(self._mean))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Where it is and copies of the frames held, by name: for `restore`."""
+        numbers = np.array([self._next_index, self._shot, self._first, *self._weight], np.int64)
+        return {"stitch": numbers, **{f"stitch.{n}": mean.copy() for n, mean in enumerate(self._mean)}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` (arrays, or tensors) of a stitcher of the same window and overlap."""
+        self._next_index, self._shot, self._first, *self._weight = np.asarray(state["stitch"]).tolist()
+        self._mean = [np.asarray(state[f"stitch.{n}"]).copy() for n in range(len(self._weight))]
 
     def _blend(self, position: int, frame: FloatFrames, weight: int) -> None:
         if position == len(self._mean):

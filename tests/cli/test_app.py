@@ -77,7 +77,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["stylize", "x.mp4", "--style", "a.png", "--steps", "many"], "--steps"),
         (["stylize", "x.mp4", "--style", "a.png", "--consistency", "glue"], "--consistency"),
         (["stylize", "x.mp4", "--style", "a.png", "--threads", "0"], "--threads"),
-        (["stylize", "x.mp4", "--style", "a.png", "--resume"], "--resume"),
+        (["stylize", "x.mp4", "--style", "a.png", "--fleece"], "--fleece"),
         (["stylize", "x.mp4", "y.mp4", "--style", "a.png"], "y.mp4"),
         (["presets", "show"], "NAME"),
     ],

@@ -110,7 +110,7 @@ def test_a_run_tells_its_story_as_events(
     assert {e["event"] for e in story[1:-1]} == {"progress"}
     assert (story[-2]["frames_done"], story[-2]["frames_total"]) == (9, 9)
     done = story[-1]
-    assert set(done) == {"event", "output", "frames", "seconds", "network_seconds", "notes"}
+    assert set(done) == {"event", "output", "frames", "resumed", "seconds", "network_seconds", "notes"}
     assert (done["output"], done["frames"]) == (str(tmp_path / "out.mp4"), 9)
     assert main([*command, "-n", "--json"]) == 0
     assert events(capsys.readouterr().out) == [{"event": "done", "output": done["output"], "skipped": True}]

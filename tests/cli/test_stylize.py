@@ -35,6 +35,8 @@ class Job:
     device: str = "auto"
     threads: int | None = None
     overwrite: bool | None = None
+    resume: bool = True
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Plan:
 class Result:
     output: Path
     frames: int
+    resumed: int
     seconds: float
     notes: list[str]
 
@@ -90,7 +93,7 @@ class Library:
                 raise Interrupted("stopped by the user; nothing was written")
             on_progress(Progress(index + 1, 4, (index + 1) * 0.6, 1.67, 0.0))
         plan.output.write_bytes(b"video")
-        return Result(plan.output, 4, 2.4, ["subtitles left out"])
+        return Result(plan.output, 4, 0, 2.4, ["subtitles left out"])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -136,3 +137,14 @@ def test_putting_it_in_twice_wraps_once(unet: UNet2DConditionModel, attention: A
     with attention.looking(T, [memory]):  # the first one is still in charge
         torch.testing.assert_close(call(unet, picture(2)), seen, atol=0, rtol=0)
     assert all(not hasattr(p.inner, "inner") for p in unet.attn_processors.values() if hasattr(p, "inner"))
+
+
+def test_a_copy_of_a_network_looks_at_its_own_anchors(unet: UNet2DConditionModel, attention: AnchorAttention) -> None:
+    copied = copy.deepcopy(unet)
+    theirs = AnchorAttention(copied)
+    mine: Memory = {}
+    with attention.looking(T, (), mine), theirs.looking(T, ()):
+        call(copied, picture(0))
+        assert not mine
+        call(unet, picture(0))
+    assert mine

@@ -1,0 +1,244 @@
+"""A stylization as asked for, and everything about it that can be decided before a frame is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import cv2
+import torch
+
+from stdvid import __version__, journal
+from stdvid.config import StylizeConfig
+from stdvid.diffusion.schedule import sampling_times
+from stdvid.errors import UsageError
+from stdvid.media.encoding import choose_encoder
+from stdvid.media.output import check_output, output_format
+from stdvid.media.probe import VideoInfo, probe
+from stdvid.media.timebase import TimePoint, check_range
+from stdvid.models.bundle import Bundle, NetworkEntry, read_bundle
+from stdvid.models.precision import fast_dtype
+from stdvid.models.stylizer import BORDER_PX
+from stdvid.painter import FOLLOWING, PIXELS_PER_CALL, check_reference, working_size
+from stdvid.temporal.windows import count_windows
+
+BASE_MIB = 500
+ACTIVATION_BYTES_PER_PIXEL = 450
+NETWORK_SHARE_OF_MATMUL = {torch.float32: 0.7, torch.bfloat16: 0.45}
+"""For the estimates of a plan; measured on the embedded model."""
+
+GUIDANCE_FLOPS_PER_PIXEL = 125_000
+"""An iteration of style guidance, as the network work that takes as long."""
+
+FRESH_SHARE = 0.25
+"""Share of the iterations of style guidance that a frame takes where paint follows the motion, on average over clips
+of many kinds: much where all moves, nothing where all rests."""
+
+WAYS_BYTES_PER_PIXEL = 36
+"""With consistency "full", for each frame of a window: three matches of two numbers and a trust."""
+
+GUIDANCE_BYTES_PER_PIXEL = 5000
+"""What a descent keeps of a frame, measured like the activations."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stylization as asked for. `overwrite`: True allows replacing the output, False and None do not. `resume`:
+    go on where an earlier run died. `verify`: decode the output at the end and check it."""
+
+    source: Path
+    styles: tuple[Path, ...]
+    output: Path
+    config: StylizeConfig
+    start: TimePoint | None = None
+    end: TimePoint | None = None
+    audio: bool = True
+    subtitles: bool = True
+    fps_mode: Literal["vfr", "cfr"] = "vfr"
+    device: str = "auto"
+    threads: int | None = None
+    overwrite: bool | None = None
+    resume: bool = True
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job with everything decided. `size` is (width, height) of the frames worked on and written."""
+
+    job: Job
+    info: VideoInfo
+    bundle: Bundle
+    network: NetworkEntry
+    device: torch.device
+    size: tuple[int, int]
+    times: tuple[int, ...]
+    frames: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def windows(self) -> int | None:
+        """How many windows cover the clip if it has no cut; None if its length is unknown."""
+        video = self.job.config.video
+        return count_windows(self.frames, *video.spans) if self.frames else None
+
+    @property
+    def calls_per_frame(self) -> int:
+        """Network calls for one frame of one window."""
+        return (len(self.times) - 1) * (1 if self.job.config.sampling.guidance == 1 else 2)
+
+    @cached_property
+    def estimate_s(self) -> float | None:
+        """Seconds of network time, from the speed of a matrix product measured now; None if the length is unknown."""
+        if self.windows is None or self.frames is None:
+            return None
+        video = self.job.config.video
+        repeated = 0 if video.consistency in FOLLOWING else (self.windows - 1) * video.overlap  # painted in two windows
+        painted = self.frames + repeated
+        calls = painted * self.calls_per_frame
+        share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
+        pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
+        drawn = painted * (FRESH_SHARE if video.consistency in FOLLOWING and self.frames > 1 else 1)
+        guided = drawn * self.job.config.sampling.style_guidance * GUIDANCE_FLOPS_PER_PIXEL
+        flops = (calls * self.bundle.flops_per_pixel + guided) * pixels
+        return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
+
+    def memory_mib(self) -> int:
+        """Rough peak of the run: the process, the window in float and uint8, activations, and style guidance."""
+        pixels = self.size[0] * self.size[1]
+        video = self.job.config.video
+        ways = WAYS_BYTES_PER_PIXEL if video.consistency == "full" else 0
+        window = video.spans[0] * pixels * (3 * (4 * 4 + 3) + ways)
+        activations = max(pixels, PIXELS_PER_CALL) * ACTIVATION_BYTES_PER_PIXEL
+        guided = pixels * GUIDANCE_BYTES_PER_PIXEL if self.job.config.sampling.style_guidance else 0
+        return round(BASE_MIB + (window + activations + guided) / 2**20)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything decided, JSON-able."""
+        sampling, video = self.job.config.sampling, self.job.config.video
+        estimate = self.estimate_s
+        return {
+            "input": str(self.job.source),
+            "output": str(self.job.output),
+            "styles": [str(p) for p in self.job.styles],
+            "source": self.info.to_dict(),
+            "model": self.bundle.name,
+            "network": self.network.file,
+            "strength": (self.times[0] + 1) / 1000,
+            "start_time": self.times[0],
+            "steps": len(self.times) - 1,
+            "guidance": sampling.guidance,
+            "style_scale": sampling.style_scale,
+            "style_guidance": sampling.style_guidance,
+            "seed": sampling.seed,
+            "size": f"{self.size[0]}x{self.size[1]}",
+            "frames": self.frames,
+            "windows": self.windows,
+            "window_frames": video.spans[0],
+            "overlap_frames": video.spans[1],
+            "consistency": video.consistency,
+            "device": str(self.device),
+            "memory_mib": self.memory_mib(),
+            "estimate_s": None if estimate is None else float(f"{estimate:.2g}"),
+            "config": asdict(self.job.config),
+        }
+
+
+def plan(job: Job) -> Plan:
+    """Decide everything that can be decided without decoding the clip.
+
+    Raises:
+        UsageError: the request contradicts itself, names something unknown, or the output exists.
+        InputError: input or reference is missing, damaged or not what it should be.
+        ModelError: the bundle is damaged.
+        OutputError: the output folder cannot be written.
+    """
+    overwrite = job.overwrite or (job.resume and journal.finished(job.output))
+    for used in (job.source, *job.styles):
+        check_output(job.output, used, overwrite)
+    info = probe(job.source)
+    check_range(job.start, job.end, info.video.rate)
+    _check_encoding(job, info)
+    for style in job.styles:
+        check_reference(style)
+    bundle = read_bundle(job.config.model.base)
+    sampling = job.config.sampling
+    network, start, note = bundle.network_for(sampling.strength)
+    size = working_size(info, job.config.video.size)
+    return Plan(
+        job=job,
+        info=info,
+        bundle=bundle,
+        network=network,
+        device=resolve_device(job.device),
+        size=size,
+        times=tuple(sampling_times(start, sampling.steps)),
+        frames=_frames_claimed(info, job.start, job.end),
+        notes=(note,) if note else (),
+    )
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto' is cuda, then mps, then cpu; UsageError for a device that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if there[d]))
+    if not there.get(name, False):
+        usable = ", ".join(d for d, usable in there.items() if usable)
+        raise UsageError(f"device '{name}' is not available; usable here: {usable}; choose one or leave --device out")
+    return torch.device(name)
+
+
+def run_key(planned: Plan) -> str:
+    """A hash of everything that the output depends on: contents of files, the model, settings, versions."""
+    job = planned.job
+    facts = {
+        "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
+        "model": [planned.bundle.name, asdict(planned.network), planned.device.type, str(fast_dtype(planned.device))],
+        "config": asdict(job.config),
+        "clip": [job.start, job.end, job.audio, job.subtitles, job.fps_mode, planned.size, planned.times],
+        "output": job.output.suffix,
+        "versions": [__version__, torch.__version__, av.__version__, cv2.__version__],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _check_encoding(job: Job, info: VideoInfo) -> None:
+    target, encode_config = output_format(job.output), job.config.encode
+    if not target.still:
+        choose_encoder(encode_config.codec, encode_config.crf, encode_config.enc)
+    elif not info.is_image:
+        raise UsageError(
+            f"output '{job.output.name}' is an image file and '{job.source.name}' a video; allowed are .mp4, .mkv and "
+            "others; choose one of these extensions"
+        )
+
+
+def _frames_claimed(info: VideoInfo, start: TimePoint | None, end: TimePoint | None) -> int | None:
+    if info.is_image:
+        return 1
+    rate, claimed = info.video.rate, info.video.frames_claimed
+    duration = info.video.duration_s or info.duration_s
+    total = claimed or (round(duration * rate) if duration else 0)
+    if not total and end is None:
+        return None
+    last = min(x for x in (total or None, math.ceil(end.to_seconds(rate) * rate) if end else None) if x is not None)
+    first = math.ceil(start.to_seconds(rate) * rate) if start else 0
+    return max(1, last - first)
+
+
+def _matmul_flops_per_s(device: torch.device, threads: int | None, n: int = 1024) -> float:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    a = torch.ones(n, n, device=device, dtype=fast_dtype(device))
+    (a @ a).sum().item()
+    started = time.perf_counter()
+    (a @ a).sum().item()
+    return 2 * n**3 / (time.perf_counter() - started)
