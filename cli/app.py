@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from stdvid.errors import Interrupted, StdvidError, UsageError
 
-from . import compare, distill, doctor, presets, preview, probe, stylize
+from . import batch, compare, distill, doctor, presets, preview, probe, stylize
 
 
 class _PlainHelp(TyperGroup):
@@ -28,13 +28,14 @@ app = typer.Typer(
     name="stdvid",
     cls=_PlainHelp,
     help="Restyle video after a reference image, with few-step diffusion, offline and in sync.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input or model file, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input or model, 4 part of a batch, 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="rich",
 )
 app.command("stylize", short_help="Repaint a video or image in the style of a reference.")(stylize.stylize)
+app.command("batch", short_help="Repaint many, each under every style.")(batch.batch)
 app.command("preview", short_help="Paint one frame before paying for the clip.")(preview.preview)
 app.command("compare", short_help="Judge outputs by the clip they were made of.")(compare.compare)
 app.command("probe", short_help="Show what a media file holds.")(probe.probe)

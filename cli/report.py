@@ -75,6 +75,11 @@ class Reporter:
         if not (self._quiet or self._json):
             print(text, file=sys.stderr, flush=True)
 
+    def begin_item(self) -> None:
+        """What `progress` is told from now on is about another run."""
+        self._frames_done = 0
+        self._last_plain_s = self._last_json_s = 0.0
+
     def progress(self, now: Progress) -> None:
         """Pass on how far the run is; call as often as you like: only frames that are new are news."""
         if now.frames_done == self._frames_done:

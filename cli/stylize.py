@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stdvid.errors import StdvidError, UsageError
+from stdvid.errors import StdvidError
 
+from .asked import Asked
 from .report import ProgressMode
 
 if TYPE_CHECKING:
-    from stdvid.config import EncodeConfig
     from stdvid.stylize import Job
 
     from .report import Reporter
@@ -25,21 +25,6 @@ _VIDEO = "Video"
 _ENCODE = "Encoding"
 _RUN = "Running"
 _SAY = "Reporting"
-
-_OPTION_NAMES = {
-    "sampling.strength": "--strength",
-    "sampling.steps": "--steps",
-    "sampling.guidance": "--guidance",
-    "sampling.style_scale": "--style-scale",
-    "sampling.style_guidance": "--style-guidance",
-    "sampling.color": "--color",
-    "sampling.seed": "--seed",
-    "video.size": "--size",
-    "video.window": "--window",
-    "video.overlap": "--overlap",
-    "video.consistency": "--consistency",
-    "encode.crf": "--crf",
-}
 
 
 def stylize(
@@ -215,34 +200,14 @@ def stylize(
 
     Every frame, its time, the sound, subtitles and chapters are kept. Options that are not given come from the preset.
     """
-    from stdvid.config import load_preset
+    asked = Asked(locals())
 
-    from .names import find_style, key_values, output_path
+    from .names import find_style, output_path
     from .report import Reporter, log, logging_to
 
-    if yes and no:
-        raise UsageError("both -y and -n; allowed: one of them; drop the other")
-    if quiet and verbose:
-        raise UsageError("both -q and -v; allowed: one of them; drop the other")
-    overrides = {
-        "sampling": {
-            "strength": strength,
-            "steps": steps,
-            "guidance": guidance,
-            "style_scale": style_scale,
-            "style_guidance": style_guidance,
-            "color": color,
-            "seed": seed,
-        },
-        "video": {"size": size, "window": window, "overlap": overlap, "consistency": consistency},
-        "encode": {"crf": crf, "enc": key_values("--enc", enc or [])},
-    }
-    config = load_preset(preset, overrides, _OPTION_NAMES)
     styles = tuple(find_style(name) for name in style)
     target = output_path(output, source, styles, preset)
-    encode, notes = _encoder(config.encode, target, codec, keep_crf=crf is not None)
-    config = dataclasses.replace(config, encode=encode)
-    points = {"start": _time("--start", start), "end": _time("--end", end)}
+    job, notes = asked.job(source, styles, target)
     if dry_run and target.exists() and not (yes or no):
         notes.append(f"{target} exists; a run needs -y, or another output")
     reporter = Reporter(as_json=as_json, progress=progress, quiet=quiet)
@@ -251,48 +216,12 @@ def stylize(
             reporter.event("done", {"output": str(target), "skipped": True})
             reporter.closing(f"skipped: {target} exists")
             return
-        from stdvid.stylize import Job
-
-        job = Job(
-            source=source,
-            styles=styles,
-            output=target,
-            config=config,
-            audio=not no_audio,
-            subtitles=not no_subtitles,
-            fps_mode=fps_mode,
-            device=device,
-            threads=threads,
-            overwrite=True if yes or dry_run else False if no else None,  # a dry run writes nothing
-            resume=resume,
-            verify=verify,
-            **points,
-        )
-        log.debug("settings %s", dataclasses.asdict(config))
+        log.debug("settings %s", dataclasses.asdict(job.config))
         try:
             _carry_out(job, reporter, notes, dry_run=dry_run, as_json=as_json)
         except StdvidError as exc:
             log.error("%s", exc)
             raise
-
-
-def _encoder(encode: EncodeConfig, target: Path, asked: str | None, keep_crf: bool) -> tuple[EncodeConfig, list[str]]:
-    """The encoder asked for, or the preset's; if that is only the default, one that the output can hold, and a note.
-
-    The preset's rate factor is meant for the preset's encoder and goes with it.
-    """
-    from stdvid.config import EncodeConfig
-    from stdvid.media.output import default_codec, output_format
-
-    if target.is_dir():  # no output at all; the plan refuses it
-        return encode, []
-    usual = default_codec(target)
-    codec = asked or (usual if encode.codec == EncodeConfig.codec else encode.codec)
-    if codec == encode.codec:
-        return encode, []
-    note = f"encoding with {codec}: {target.suffix} cannot hold {encode.codec}"
-    notes = [note] if asked is None and not output_format(target).still else []
-    return dataclasses.replace(encode, codec=codec, crf=encode.crf if keep_crf else None), notes
 
 
 def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool, as_json: bool) -> None:
@@ -324,14 +253,3 @@ def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool,
     reporter.closing(
         f"done: {result.output} ({result.frames} frame{'s' * (result.frames != 1)} in {duration(result.seconds)}{rate})"
     )
-
-
-def _time(option: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    from stdvid.media.timebase import parse_time_point
-
-    try:
-        return parse_time_point(text)
-    except UsageError as exc:
-        raise UsageError(f"{option}: {exc}") from exc

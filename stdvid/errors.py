@@ -7,6 +7,7 @@
     |   `-- SourceChangedError 3  the input is no longer what it was when the run began
     |-- ModelError            3   a bundle, checkpoint or weight file that cannot be used
     |-- OutputError           1   the result cannot be written
+    |-- SomeFailedError       4   some items of a batch failed
     `-- Interrupted         130   stopped by the user
 
 Every message is one line: what was found; what is allowed; what to do.
@@ -50,6 +51,12 @@ class ModelError(StdvidError):
 
 class OutputError(StdvidError):
     """The result could not be written (permissions, disk full, codec refused)."""
+
+
+class SomeFailedError(StdvidError):
+    """Some items of a batch failed; what they were has been said."""
+
+    exit_code = 4
 
 
 class Interrupted(StdvidError):

@@ -1,0 +1,99 @@
+"""What the options of a stylization ask for, the same for one clip and for many: a configuration, a Job for a clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stdvid.errors import UsageError
+
+if TYPE_CHECKING:
+    from stdvid.config import EncodeConfig
+    from stdvid.stylize import Job
+
+_SAMPLING = ("strength", "steps", "guidance", "style_scale", "style_guidance", "color", "seed")
+_VIDEO = ("size", "window", "overlap", "consistency")
+_OPTION_NAMES = {
+    **{f"sampling.{name}": f"--{name.replace('_', '-')}" for name in _SAMPLING},
+    **{f"video.{name}": f"--{name}" for name in _VIDEO},
+    "encode.crf": "--crf",
+}
+
+
+class Asked:
+    """The options by the names of the parameters of `stylize`."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Raises UsageError for options that contradict one another or are out of range."""
+        from stdvid.config import load_preset
+
+        from .names import key_values
+
+        if options["yes"] and options["no"]:
+            raise UsageError("both -y and -n; allowed: one of them; drop the other")
+        if options["quiet"] and options["verbose"]:
+            raise UsageError("both -q and -v; allowed: one of them; drop the other")
+        overrides = {
+            "sampling": {name: options[name] for name in _SAMPLING},
+            "video": {name: options[name] for name in _VIDEO},
+            "encode": {"crf": options["crf"], "enc": key_values("--enc", options["enc"] or [])},
+        }
+        self.options = options
+        self.config = load_preset(options["preset"], overrides, _OPTION_NAMES)
+        self._points = {name: _time(f"--{name}", options[name]) for name in ("start", "end")}
+
+    def job(self, source: Path, styles: tuple[Path, ...], target: Path) -> tuple[Job, list[str]]:
+        """The job for one clip, and notes on it."""
+        from stdvid.stylize import Job
+
+        asked = self.options
+        encode, notes = _encoder(self.config.encode, target, asked["codec"], keep_crf=asked["crf"] is not None)
+        yes, no, dry_run = asked["yes"], asked["no"], asked["dry_run"]
+        job = Job(
+            source=source,
+            styles=styles,
+            output=target,
+            config=dataclasses.replace(self.config, encode=encode),
+            audio=not asked["no_audio"],
+            subtitles=not asked["no_subtitles"],
+            fps_mode=asked["fps_mode"],
+            device=asked["device"],
+            threads=asked["threads"],
+            overwrite=True if yes or dry_run else False if no else None,  # a dry run writes nothing
+            resume=asked["resume"],
+            verify=asked["verify"],
+            **self._points,
+        )
+        return job, notes
+
+
+def _encoder(encode: EncodeConfig, target: Path, asked: str | None, keep_crf: bool) -> tuple[EncodeConfig, list[str]]:
+    """The encoder asked for, or the preset's; if that is only the default, one that the output can hold, and a note.
+
+    The preset's rate factor is meant for the preset's encoder and goes with it.
+    """
+    from stdvid.config import EncodeConfig
+    from stdvid.media.output import default_codec, output_format
+
+    if target.is_dir():  # no output at all; the plan refuses it
+        return encode, []
+    usual = default_codec(target)
+    codec = asked or (usual if encode.codec == EncodeConfig.codec else encode.codec)
+    if codec == encode.codec:
+        return encode, []
+    note = f"encoding with {codec}: {target.suffix} cannot hold {encode.codec}"
+    notes = [note] if asked is None and not output_format(target).still else []
+    return dataclasses.replace(encode, codec=codec, crf=encode.crf if keep_crf else None), notes
+
+
+def _time(option: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    from stdvid.media.timebase import parse_time_point
+
+    try:
+        return parse_time_point(text)
+    except UsageError as exc:
+        raise UsageError(f"{option}: {exc}") from exc
