@@ -28,6 +28,7 @@ class Asked:
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Raises UsageError for options that contradict one another or are out of range."""
         from stdvid.config import load_preset
+        from stdvid.media.limits import Limits
 
         from .names import key_values
 
@@ -42,6 +43,7 @@ class Asked:
         }
         self.options = options
         self.config = load_preset(options["preset"], overrides, _OPTION_NAMES)
+        self._limits = Limits.of(key_values("--limit", options["limit"] or []))
         self._points = {name: _time(f"--{name}", options[name]) for name in ("start", "end")}
 
     def job(self, source: Path, styles: tuple[Path, ...], target: Path) -> tuple[Job, list[str]]:
@@ -64,6 +66,7 @@ class Asked:
             overwrite=True if yes or dry_run else False if no else None,  # a dry run writes nothing
             resume=asked["resume"],
             verify=asked["verify"],
+            limits=self._limits,
             **self._points,
         )
         return job, notes

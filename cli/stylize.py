@@ -169,6 +169,15 @@ def stylize(
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode the output at the end and check it.", rich_help_panel=_RUN)
     ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=N",
+            help="What the input may not exceed, repeatable: pixels of a frame (1e8), streams (64), seconds (86400), "
+            "stall (120 s without a frame).",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.", rich_help_panel=_RUN)
     ] = "auto",

@@ -4,7 +4,7 @@
     |-- UsageError            2   the request contradicts itself or names what does not exist
     |   `-- OutputExistsError 2   the output is there and neither -y nor -n was given
     |-- InputError            3   a media file, image or folder that cannot be used
-    |   `-- SourceChangedError 3  the input is no longer what it was when the run began
+    |   `-- SourceChangedError  3   the input is no longer what it was when the run began
     |-- ModelError            3   a bundle, checkpoint or weight file that cannot be used
     |-- OutputError           1   the result cannot be written
     |-- SomeFailedError       4   some items of a batch failed

@@ -20,6 +20,7 @@ from stdvid.config import StylizeConfig
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.errors import UsageError
 from stdvid.media.encoding import choose_encoder
+from stdvid.media.limits import DEFAULT, Limits
 from stdvid.media.output import check_output, output_format
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.timebase import TimePoint, check_range
@@ -51,7 +52,8 @@ GUIDANCE_BYTES_PER_PIXEL = 5000
 @dataclass(frozen=True)
 class Job:
     """One stylization as asked for. `overwrite`: True allows replacing the output, False and None do not. `resume`:
-    go on where an earlier run died. `verify`: decode the output at the end and check it."""
+    go on where an earlier run died. `verify`: decode the output at the end and check it. `limits`: what the input may
+    not exceed."""
 
     source: Path
     styles: tuple[Path, ...]
@@ -67,6 +69,7 @@ class Job:
     overwrite: bool | None = None
     resume: bool = True
     verify: bool = False
+    limits: Limits = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def plan(job: Job) -> Plan:
     overwrite = job.overwrite or (job.resume and journal.finished(job.output))
     for used in (job.source, *job.styles):
         check_output(job.output, used, overwrite)
-    info = probe(job.source)
+    info = probe(job.source, job.limits)
     check_range(job.start, job.end, info.video.rate)
     _check_encoding(job, info)
     for style in job.styles:

@@ -126,8 +126,9 @@ def _record(
         recording.add(windows, frames, stitcher.state() | painter.state())
         on_progress(_progress(planned, recording.frames, resumed, time.monotonic() - started))
 
-    with PyAVReader(job.source, size=planned.size, start=job.start, end=job.end, info=planned.info) as reader:
-        for window, frames in prefetch(_windows(reader, job.config), 1):
+    with _reader(planned) as reader:
+        decoded = prefetch(_windows(reader, job.config), 1, lambda: reader.frames_decoded, job.limits.stall)
+        for window, frames in decoded:
             waiting.extend((frame.pts, frame.duration) for frame in frames[known - window.start : window.n_frames])
             windows, known = windows + 1, window.stop
             if windows > done:
@@ -172,6 +173,11 @@ def _progress(planned: Plan, done: int, resumed: int, elapsed_s: float) -> Progr
     fps = (done - resumed) / elapsed_s if elapsed_s else 0.0
     left = max(0, planned.frames - done) / fps if planned.frames and fps else None
     return Progress(done, planned.frames, elapsed_s, fps, left)
+
+
+def _reader(planned: Plan) -> PyAVReader:
+    job = planned.job
+    return PyAVReader(job.source, size=planned.size, start=job.start, end=job.end, info=planned.info, limits=job.limits)
 
 
 def _windows(reader: PyAVReader, config: StylizeConfig) -> Iterator[tuple[Window, list[Frame]]]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
+from av import Packet
 from av.codec import CodecContext
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from stdvid.errors import InputError, SourceChangedError
+from stdvid.media.limits import DEFAULT, Limits
+
+_LISTS = "hls applehttp concat dash imf webm_dash_manifest vobsub sdp rtp rtsp sap lavfi avisynth vapoursynth"
+_DEVICES = "alsa fbdev kmsgrab oss sndio video4linux2 v4l2 x11grab xcbgrab"
+REFUSED_FORMATS = frozenset(f"{_LISTS} {_DEVICES}".split())
+"""Lists of other files or addresses, and devices: an input is what its own file holds, and nothing else."""
 
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
 """FFmpeg draws text files as pictures with these; nobody means that here."""
@@ -33,7 +41,11 @@ def input_path(path: str | Path) -> str:
         raise InputError(f"{text}: is a directory; a video or image file is needed; name a file inside it")
     if not os.access(text, os.R_OK):
         raise InputError(f"{text}: permission denied; a readable file is needed; check its permissions")
-    if os.path.isfile(text) and os.path.getsize(text) == 0:
+    if not os.path.isfile(text):
+        raise InputError(
+            f"{text}: is a pipe or a device; a file is needed, which is read twice; write it to a file first"
+        )
+    if os.path.getsize(text) == 0:
         raise InputError(f"{text}: the file is empty (0 bytes); a video or image file is needed; copy it again")
     return os.path.abspath(text)
 
@@ -45,24 +57,34 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def open_input(path: str | Path) -> Iterator[InputContainer]:
-    """Open a media file for reading; local files only, whatever a playlist inside it says.
+def open_input(path: str | Path, limits: Limits = DEFAULT) -> Iterator[InputContainer]:
+    """Open a media file for reading: it alone, whatever a playlist in it says.
 
     Raises:
-        InputError: not a file that FFmpeg can read.
+        InputError: not a file that FFmpeg can read, or one with too many streams.
     """
     absolute = input_path(path)
     try:
         container = av.open(
             absolute,
             metadata_errors="replace",
-            container_options={"protocol_whitelist": "file,crypto,data", "pattern_type": "none"},
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": _allowed_formats(),
+                "pattern_type": "none",
+            },
         )
     except (av.FFmpegError, OSError, ValueError) as exc:
         raise InputError(
             f"{path}: not a readable video or image ({reason(exc)}); allowed is what FFmpeg can read "
             "(mp4, mkv, mov, webm, avi, ts, gif, png, ...); the file is of another kind or damaged: get it again"
         ) from exc
+    if len(container.streams) > limits.streams:
+        count = len(container.streams)
+        container.close()
+        raise InputError(
+            f"{path}: has {count} streams; allowed are {limits.streams:g}; raise it with --limit streams={count}"
+        )
     if container.format.name == "webp_pipe" and _is_animated_webp(absolute):
         container.close()
         raise InputError(
@@ -75,10 +97,39 @@ def open_input(path: str | Path) -> Iterator[InputContainer]:
         container.close()
 
 
+@functools.cache
+def _allowed_formats() -> str:
+    names = {name for joined in av.formats_available for name in joined.split(",")}
+    return ",".join(sorted(names - REFUSED_FORMATS))
+
+
+def check_pixels_of(path: str | Path, width: int, height: int, limits: Limits) -> None:
+    """Raise InputError if a frame of this size is too large."""
+    if width * height > limits.pixels:
+        raise InputError(
+            f"{path}: frames of {width}x{height} pixels; allowed are {limits.pixels:g} pixels; "
+            f"raise it with --limit pixels={width * height}"
+        )
+
+
 def _is_animated_webp(path: str) -> bool:
     with open(path, "rb") as file:
         head = file.read(21)
     return len(head) == 21 and head[12:16] == b"VP8X" and bool(head[20] & 2)
+
+
+def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
+    """The packets of these streams, to the end, where a last, empty one of each flushes its decoder.
+
+    PyAV ends with an IndexError at a packet of a stream that was not there when the file was opened, as broadcasts have
+    them; reading goes on behind it.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+            return
+        except IndexError:
+            continue
 
 
 def main_video_stream(container: InputContainer, path: str | Path) -> VideoStream:
@@ -135,3 +186,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def stream_name(stream: Stream) -> str:
+    """FFmpeg's name of a stream's format or of an attachment; empty where it has none."""
+    return getattr(stream, "name", None) or ""

@@ -18,7 +18,16 @@ from av.video.stream import VideoStream
 
 from stdvid.errors import InputError
 from stdvid.media.colour import ColourTags
-from stdvid.media.opening import decoder_name, main_video_stream, open_input, reason
+from stdvid.media.limits import DEFAULT, Limits
+from stdvid.media.opening import (
+    check_pixels_of,
+    decoder_name,
+    main_video_stream,
+    open_input,
+    packets_of,
+    reason,
+    stream_name,
+)
 from stdvid.media.orientation import Orientation
 from stdvid.media.timebase import MICROSECOND, round_half_up, to_seconds
 
@@ -190,15 +199,16 @@ class VideoInfo:
         }
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, limits: Limits = DEFAULT) -> VideoInfo:
     """Read headers, the first packets and one decoded frame of a media file.
 
     Raises:
         InputError: missing, a directory, empty, not media, without a video stream, with a codec that cannot be
-            decoded, or so damaged that no frame comes out.
+            decoded, beyond the limits, or so damaged that no frame comes out.
     """
-    with open_input(path) as container:
+    with open_input(path, limits) as container:
         stream = main_video_stream(container, path)
+        check_pixels_of(path, stream.codec_context.width, stream.codec_context.height, limits)
         name = container.format.name
         is_image = name == "image2" or name.endswith("_pipe")
         video = _video_info(container, stream, path)
@@ -259,7 +269,7 @@ def _sample(container: InputContainer, stream: VideoStream, path: str | Path) ->
     cut_short = False
     failure: Exception | None = None
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if frame is None:
                 frame = next(iter(packet.decode()), None)
             time = packet.pts if packet.pts is not None else packet.dts
@@ -297,7 +307,7 @@ def _rate(stream: VideoStream, pts: list[int], time_base: Fraction) -> tuple[Fra
 
 def _stream_info(stream: Stream) -> StreamInfo:
     known = decoder_name(stream) is not None
-    codec = stream.codec_context.codec.canonical_name if known else (stream.name or "unknown")
+    codec = stream.codec_context.codec.canonical_name if known else (stream_name(stream) or "unknown")
     return StreamInfo(
         index=stream.index,
         kind=stream.type,

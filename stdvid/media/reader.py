@@ -14,7 +14,8 @@ import av
 from stdvid.errors import InputError, UsageError
 from stdvid.media.colour import RgbConverter
 from stdvid.media.frames import Frame
-from stdvid.media.opening import main_video_stream, open_input, reason
+from stdvid.media.limits import DEFAULT, Limits
+from stdvid.media.opening import check_pixels_of, main_video_stream, open_input, packets_of, reason
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.pts import PtsRepair
 from stdvid.media.timebase import TimePoint, check_range, format_seconds, round_half_up
@@ -50,11 +51,13 @@ class PyAVReader:
         size: (width, height) of the upright frames wanted; None keeps the file's.
         start, end: first frame to yield and first frame not to, counted from the first frame of the clip.
         info: the result of probe(path) where it is at hand.
+        limits: what the file may not exceed.
 
     Attributes:
         repairs: frames whose pts had to be changed to increase strictly (so far).
         damaged_frames: frames that the decoder says it had to conceal errors in (so far).
         frames_read: frames yielded (so far).
+        frames_decoded: frames that came out of the decoder (so far), also those before ``start``.
 
     Raises:
         InputError: from the constructor as probe() does; while iterating, when a packet cannot be read or decoded,
@@ -70,11 +73,14 @@ class PyAVReader:
         start: TimePoint | None = None,
         end: TimePoint | None = None,
         info: VideoInfo | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         if size is not None and min(size) < 1:
             raise UsageError(f"size {size[0]}x{size[1]}: both sides must be at least 1 pixel; choose a larger size")
         self.path = Path(path)
-        self.info = info if info is not None else probe(path)
+        self.info = info if info is not None else probe(path, limits)
+        self.limits = limits
+        self.frames_decoded = 0
         self.repairs = 0
         self.damaged_frames = 0
         self.frames_read = 0
@@ -120,15 +126,21 @@ class PyAVReader:
                 duration = max(0, raw.duration or 0)
                 pts = repair(raw.pts, raw.dts, duration)
                 first = pts if first is None else first
-                decoded = index + 1
+                self.frames_decoded = decoded = index + 1
                 self.repairs = repair.repairs
                 elapsed = (pts - first) * info.time_base
                 self._end_s = (pts + duration) * info.time_base
                 if self._end is not None and self._end.reached(index, elapsed):
                     break
+                if elapsed > self.limits.seconds:
+                    raise InputError(
+                        f"{self.path}: goes on for more than {self.limits.seconds:g} s; "
+                        "raise that with --limit seconds=N, or use --end"
+                    )
                 if self._start is not None and not self._start.reached(index, elapsed):
                     continue
                 self.damaged_frames += raw.is_corrupt
+                check_pixels_of(self.path, raw.width, raw.height, self.limits)
                 image = info.orientation.apply(self._converter.convert(raw))
                 self.frames_read += 1
                 yield Frame(image, pts, info.time_base, index, duration)
@@ -137,11 +149,13 @@ class PyAVReader:
         self._check_any(decoded)
 
     def _decode(self, stack: ExitStack) -> Iterator[av.VideoFrame]:
-        container = stack.enter_context(open_input(self.path))
+        container = stack.enter_context(open_input(self.path, self.limits))
         stream = main_video_stream(container, self.path)
         stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": f"{self.limits.pixels:.0f}"}
         try:
-            yield from container.decode(stream)
+            for packet in packets_of(container, stream):
+                yield from packet.decode()
         except av.EOFError:
             return
         except (av.FFmpegError, ValueError) as exc:

@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 
 from stdvid.errors import InputError
-from stdvid.media.opening import decoder_name, open_input, reason
+from stdvid.media.opening import decoder_name, open_input, packets_of, reason, stream_name
 from stdvid.media.output import OutputFormat
 from stdvid.media.timebase import MICROSECOND, to_seconds, to_ticks
 
@@ -90,12 +90,12 @@ class StreamCopier:
 
     def _is_chapter_track(self, stream: Stream) -> bool:
         """MP4 stores chapters as a text track too; they are written anew from the chapter list."""
-        return stream.type == "data" and stream.name == "bin_data" and bool(self._source.chapters())
+        return stream.type == "data" and stream_name(stream) == "bin_data" and bool(self._source.chapters())
 
     def _add(self, stream: Stream) -> str:
         """Add one stream to the output; returns why not, or nothing."""
         if isinstance(stream, AttachmentStream):
-            return self._attach(stream.name or f"attachment-{stream.index}", stream.mimetype or "", stream.data)
+            return self._attach(stream_name(stream) or f"attachment-{stream.index}", stream.mimetype or "", stream.data)
         if stream.type == "video":
             if not stream.disposition & Disposition.attached_pic:
                 return "one video stream is restyled, others are left out"
@@ -174,7 +174,7 @@ class StreamCopier:
             return
         streams = [s for s in self._source.streams if s.index in self._map]
         try:
-            for packet in self._source.demux(*streams):
+            for packet in packets_of(self._source, *streams):
                 if packet.size or packet.pts is not None:
                     yield packet
         except av.EOFError:
@@ -217,7 +217,7 @@ def _can_hold(muxer: str, stream: Stream) -> bool:
 
 
 def _describe(stream: Stream) -> str:
-    codec = decoder_name(stream) or stream.name or "unknown codec"
+    codec = decoder_name(stream) or stream_name(stream) or "unknown codec"
     language = f", {stream.metadata['language']}" if stream.metadata.get("language", "und") != "und" else ""
     kind = "cover art" if stream.disposition & Disposition.attached_pic else stream.type
     return f"{kind} stream #{stream.index} ({codec}{language})"

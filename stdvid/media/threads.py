@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+
+from stdvid.errors import InputError
 
 T = TypeVar("T")
 
@@ -18,8 +21,12 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
+def prefetch(
+    items: Iterable[T], depth: int, pulse: Callable[[], object] = object, patience_s: float = math.inf
+) -> Iterator[T]:
     """Yield `items` in order while a thread computes up to `depth` of them ahead.
+
+    If no item comes for `patience_s` seconds and `pulse` returns what it returned before, it has stalled: InputError.
 
     An exception in the thread is raised here, in its turn. When the consumer stops early, the thread ends at its next
     item, and the generator behind `items` is closed in the thread that ran it.
@@ -52,9 +59,20 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
 
     thread = threading.Thread(target=produce, name="stdvid-decode", daemon=True)
     thread.start()
+    stalled, before = False, pulse()
     try:
         while True:
-            item = ahead.get()
+            try:
+                item = ahead.get(timeout=None if math.isinf(patience_s) else patience_s)
+            except queue.Empty:
+                before, last = pulse(), before
+                stalled = before == last
+                if stalled:
+                    raise InputError(
+                        f"the input gave no frame for {patience_s:g} s; one that can be read is needed; check the "
+                        "disk, or wait longer with --limit stall=N"
+                    ) from None
+                continue
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
@@ -62,7 +80,8 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
             yield item
     finally:
         abandoned.set()
-        thread.join()
+        if not stalled:
+            thread.join()
 
 
 class Background(Generic[T]):

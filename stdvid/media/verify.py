@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 from stdvid.errors import OutputError
-from stdvid.media.opening import main_video_stream, open_input, reason
+from stdvid.media.opening import main_video_stream, open_input, packets_of, reason
 
 
 def check_video(path: Path, times: Sequence[Fraction]) -> None:
@@ -27,7 +27,8 @@ def check_video(path: Path, times: Sequence[Fraction]) -> None:
         with open_input(path) as container:
             video = main_video_stream(container, path)
             tick = video.time_base or Fraction(0)
-            for frame in container.decode(video, *container.streams.audio):
+            streams = (video, *container.streams.audio)
+            for frame in (frame for packet in packets_of(container, *streams) for frame in packet.decode()):
                 if isinstance(frame, av.VideoFrame):
                     found.append((frame.pts or 0) * tick)
     except (av.FFmpegError, ValueError) as exc:

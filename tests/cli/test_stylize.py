@@ -18,6 +18,7 @@ import pytest
 
 from stdvid.config import EncodeConfig, StylizeConfig, merge
 from stdvid.errors import Interrupted, OutputExistsError
+from stdvid.media.limits import DEFAULT
 from stdvid_cli.app import main
 
 
@@ -37,6 +38,7 @@ class Job:
     overwrite: bool | None = None
     resume: bool = True
     verify: bool = False
+    limits: Any = DEFAULT
 
 
 @dataclass(frozen=True)
