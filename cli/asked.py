@@ -48,16 +48,22 @@ class Asked:
 
     def job(self, source: Path, styles: tuple[Path, ...], target: Path) -> tuple[Job, list[str]]:
         """The job for one clip, and notes on it."""
+        from stdvid.media.pipes import is_pipe
         from stdvid.stylize import Job
 
         asked = self.options
-        encode, notes = _encoder(self.config.encode, target, asked["codec"], keep_crf=asked["crf"] is not None)
+        container = asked.get("format")
+        if container is not None and not is_pipe(target):
+            raise UsageError("--format is for -o -; an output file's name says what it is; name it so, or use -o -")
+        keep_crf = asked["crf"] is not None
+        encode, notes = _encoder(self.config.encode, target, container, asked["codec"], keep_crf)
         yes, no, dry_run = asked["yes"], asked["no"], asked["dry_run"]
         job = Job(
             source=source,
             styles=styles,
             output=target,
             config=dataclasses.replace(self.config, encode=encode),
+            container=container,
             audio=not asked["no_audio"],
             subtitles=not asked["no_subtitles"],
             fps_mode=asked["fps_mode"],
@@ -72,22 +78,27 @@ class Asked:
         return job, notes
 
 
-def _encoder(encode: EncodeConfig, target: Path, asked: str | None, keep_crf: bool) -> tuple[EncodeConfig, list[str]]:
+def _encoder(
+    encode: EncodeConfig, target: Path, container: str | None, asked: str | None, keep_crf: bool
+) -> tuple[EncodeConfig, list[str]]:
     """The encoder asked for, or the preset's; if that is only the default, one that the output can hold, and a note.
 
     The preset's rate factor is meant for the preset's encoder and goes with it.
     """
     from stdvid.config import EncodeConfig
     from stdvid.media.output import default_codec, output_format
+    from stdvid.media.pipes import is_pipe
 
     if target.is_dir():  # no output at all; the plan refuses it
         return encode, []
-    usual = default_codec(target)
+    usual = default_codec(target, container)
+    if is_pipe(target) and (asked or usual) == "libx264":  # each picture at once
+        encode = dataclasses.replace(encode, enc={"tune": "zerolatency", **encode.enc})
     codec = asked or (usual if encode.codec == EncodeConfig.codec else encode.codec)
     if codec == encode.codec:
         return encode, []
     note = f"encoding with {codec}: {target.suffix} cannot hold {encode.codec}"
-    notes = [note] if asked is None and not output_format(target).still else []
+    notes = [] if is_pipe(target) or asked is not None or output_format(target).still else [note]
     return dataclasses.replace(encode, codec=codec, crf=encode.crf if keep_crf else None), notes
 
 

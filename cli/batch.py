@@ -195,7 +195,7 @@ def _signature() -> inspect.Signature:
     rest = [
         parameter.replace(kind=kind, annotation=theirs[name])
         for name, parameter in inspect.signature(stylize).parameters.items()
-        if name not in OWN and name not in ("source", "no")  # what is there is skipped anyway
+        if name not in OWN and name not in ("source", "no", "format")  # what is there is skipped anyway
     ]
     return inspect.Signature([*own, *rest])
 

@@ -57,6 +57,10 @@ def output_path(template: str | None, source: Path, styles: Sequence[Path], pres
     Raises:
         UsageError: an unknown field, or braces that do not match.
     """
+    if template == "-":
+        return Path("-")
+    if template is None and str(source) == "-":
+        raise UsageError("input - has no name to make an output of; an output is needed; use -o FILE, or -o -")
     picture = source.suffix.lower() in IMAGE_SUFFIXES
     values = {
         "stem": source.stem,

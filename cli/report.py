@@ -41,11 +41,13 @@ class Reporter:
     Args:
         as_json: events as one JSON object a line on stdout; no progress on stderr unless `progress` asks for it.
         progress: bar, plain lines or none; auto is a bar on a terminal and lines elsewhere.
+        media_on_stdout: events go to stderr.
         quiet: no notes, no progress, no closing line. Errors are not spoken here and always come.
     """
 
-    def __init__(self, *, as_json: bool, progress: ProgressMode, quiet: bool) -> None:
+    def __init__(self, *, as_json: bool, progress: ProgressMode, quiet: bool, media_on_stdout: bool = False) -> None:
         self._json = as_json
+        self._events = sys.stderr if media_on_stdout else sys.stdout
         self._quiet = quiet
         if progress == "auto":
             progress = "none" if as_json else "bar" if sys.stderr.isatty() else "plain"
@@ -61,7 +63,7 @@ class Reporter:
         if self._json:
             import json
 
-            print(json.dumps({"event": name, **values}, default=str), flush=True)
+            print(json.dumps({"event": name, **values}, default=str), file=self._events, flush=True)
 
     def note(self, text: str) -> None:
         """Something the user should know once, on stderr."""

@@ -28,7 +28,10 @@ _SAY = "Reporting"
 
 
 def stylize(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video file or an image.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A video or an image; - for standard input.", show_default=False),
+    ],
     style: Annotated[
         list[str],
         typer.Option(
@@ -47,7 +50,7 @@ def stylize(
             "-o",
             metavar="PATH",
             help="Output file; {stem} {style} {preset} {ext} are filled in. "
-            "Default: {stem}.{style}.mp4 beside the input (.png for an image).",
+            "Default: {stem}.{style}.mp4 beside the input (.png for an image). - writes to standard output.",
             rich_help_panel=_IO,
         ),
     ] = None,
@@ -140,6 +143,10 @@ def stylize(
             rich_help_panel=_VIDEO,
         ),
     ] = None,
+    format: Annotated[
+        Literal["nut", "matroska", "y4m", "mp4frag"] | None,
+        typer.Option(help="What -o - writes to standard output; nut by default.", rich_help_panel=_IO),
+    ] = None,
     fps_mode: Annotated[
         Literal["vfr", "cfr"],
         typer.Option(help="vfr keeps the source's timestamps; cfr makes them even.", rich_help_panel=_VIDEO),
@@ -219,7 +226,7 @@ def stylize(
     job, notes = asked.job(source, styles, target)
     if dry_run and target.exists() and not (yes or no):
         notes.append(f"{target} exists; a run needs -y, or another output")
-    reporter = Reporter(as_json=as_json, progress=progress, quiet=quiet)
+    reporter = Reporter(as_json=as_json, progress=progress, quiet=quiet, media_on_stdout=str(target) == "-")
     with logging_to(log_file, verbose):
         if no and target.exists() and not dry_run:
             reporter.event("done", {"output": str(target), "skipped": True})

@@ -51,7 +51,8 @@ GUIDANCE_BYTES_PER_PIXEL = 5000
 
 @dataclass(frozen=True)
 class Job:
-    """One stylization as asked for. `overwrite`: True allows replacing the output, False and None do not. `resume`:
+    """One stylization as asked for. `source` and `output` may be "-", standard input and output, that one in the format
+    `container`. `overwrite`: True allows replacing the output, False and None do not. `resume`:
     go on where an earlier run died. `verify`: decode the output at the end and check it. `limits`: what the input may
     not exceed."""
 
@@ -63,6 +64,7 @@ class Job:
     end: TimePoint | None = None
     audio: bool = True
     subtitles: bool = True
+    container: str | None = None
     fps_mode: Literal["vfr", "cfr"] = "vfr"
     device: str = "auto"
     threads: int | None = None
@@ -214,7 +216,7 @@ def run_key(planned: Plan) -> str:
 
 
 def _check_encoding(job: Job, info: VideoInfo) -> None:
-    target, encode_config = output_format(job.output), job.config.encode
+    target, encode_config = output_format(job.output, job.container), job.config.encode
     if not target.still:
         choose_encoder(encode_config.codec, encode_config.crf, encode_config.enc)
     elif not info.is_image:

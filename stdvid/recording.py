@@ -208,3 +208,49 @@ class Recording:
                 self.notes.append(f"verified: {len(writer.times)} frames, each at its time")
             self._journal.commit(writer.file.part.stat().st_size)
         self.notes.extend(writer.notes)
+
+
+class Streaming:
+    """In the place of a Recording where input or output is a pipe: frames are encoded and written as they come, and
+    there is nothing to go on with."""
+
+    windows = 0
+    whole = False
+
+    def __init__(self, open_writer: Callable[[], VideoWriter]) -> None:
+        self._open_writer = open_writer
+        self.frames = 0
+        self.notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._writer = self._open_writer()
+        self._writing = Background[Timed](self._write, WINDOWS_WAITING)
+        self._writing.__enter__()
+        return self
+
+    def _write(self, frame: Timed) -> None:
+        self._writer.write(frame.image, frame.pts, frame.duration)
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def skip(self, waiting: deque[tuple[int, int]]) -> None:
+        """There are no earlier runs."""
+
+    def add(self, windows: int, finished: Sequence[Timed], state: State) -> None:
+        """These frames are finished."""
+        for frame in finished:
+            self._writing.put(frame)
+        self.frames += len(finished)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writing.__exit__(kind, value, trace)
+        except BaseException:
+            self._writer.abort()
+            raise
+        self._writer.__exit__(kind, value, trace)
+        self.notes.extend(self._writer.notes)

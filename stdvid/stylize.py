@@ -26,12 +26,13 @@ from stdvid.errors import Interrupted
 from stdvid.media.frames import Frame
 from stdvid.media.opening import Unchanged
 from stdvid.media.output import output_format
+from stdvid.media.pipes import is_pipe, standard_input
 from stdvid.media.reader import PyAVReader
 from stdvid.media.threads import prefetch
 from stdvid.media.writer import VideoWriter
 from stdvid.painter import WindowPainter, read_reference
 from stdvid.planning import Job, Plan, plan, resolve_device, run_key
-from stdvid.recording import Recording, Timed
+from stdvid.recording import Recording, Streaming, Timed
 from stdvid.temporal.blend import Stitcher
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
@@ -81,17 +82,11 @@ def run(
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     started = time.monotonic()
-    if output_format(job.output).still:
+    if output_format(job.output, job.container).still:
         return _run_still(planned, on_progress, stop, started)
     source = Unchanged(job.source)
-    recording = Recording(
-        job.output,
-        run_key(planned),
-        lambda: _open_writer(planned),
-        resume=job.resume,
-        overwrite=job.overwrite is True,
-        verify=job.verify,
-    )
+    piped = is_pipe(job.source) or is_pipe(job.output)
+    recording = Streaming(lambda: _open_writer(planned)) if piped else _recording(planned)
     notes: list[str] = []
     network_s = 0.0
     try:
@@ -102,14 +97,26 @@ def run(
                     notes, network_s = _record(planned, recording, on_progress, stop, started)
     except Interrupted as exc:
         kept = f"{recording.frames} frames are kept: run the same command again to go on"
-        raise Interrupted(f"interrupted; {kept if job.resume else 'nothing was written'}") from exc
+        raise Interrupted(f"interrupted; {kept if job.resume and not piped else 'nothing was kept'}") from exc
     seconds = time.monotonic() - started
     return Result(job.output, recording.frames, resumed, seconds, network_s, [*notes, *recording.notes])
 
 
+def _recording(planned: Plan) -> Recording:
+    job = planned.job
+    return Recording(
+        job.output,
+        run_key(planned),
+        lambda: _open_writer(planned),
+        resume=job.resume,
+        overwrite=job.overwrite is True,
+        verify=job.verify,
+    )
+
+
 def _record(
     planned: Plan,
-    recording: Recording,
+    recording: Recording | Streaming,
     on_progress: Callable[[Progress], None],
     stop: threading.Event,
     started: float,
@@ -131,6 +138,8 @@ def _record(
         for window, frames in decoded:
             waiting.extend((frame.pts, frame.duration) for frame in frames[known - window.start : window.n_frames])
             windows, known = windows + 1, window.stop
+            if is_pipe(job.source):
+                standard_input().seal()  # all who read it have begun
             if windows > done:
                 finish(stitcher.add(window, painter.paint(window, frames)))
                 continue
@@ -188,6 +197,7 @@ def _open_writer(planned: Plan) -> VideoWriter:
     job, config = planned.job, planned.job.config.encode
     return VideoWriter(
         job.output,
+        container=job.container,
         size=planned.size,
         info=planned.info,
         codec=config.codec,

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from stdvid.errors import InputError, SourceChangedError
 from stdvid.media.limits import DEFAULT, Limits
+from stdvid.media.pipes import is_pipe, standard_input
 
 _LISTS = "hls applehttp concat dash imf webm_dash_manifest vobsub sdp rtp rtsp sap lavfi avisynth vapoursynth"
 _DEVICES = "alsa fbdev kmsgrab oss sndio video4linux2 v4l2 x11grab xcbgrab"
@@ -63,10 +64,11 @@ def open_input(path: str | Path, limits: Limits = DEFAULT) -> Iterator[InputCont
     Raises:
         InputError: not a file that FFmpeg can read, or one with too many streams.
     """
-    absolute = input_path(path)
+    pipe = standard_input().reader() if is_pipe(path) else None
     try:
         container = av.open(
-            absolute,
+            pipe or input_path(path),
+            "r",
             metadata_errors="replace",
             container_options={
                 "protocol_whitelist": "file",
@@ -85,7 +87,7 @@ def open_input(path: str | Path, limits: Limits = DEFAULT) -> Iterator[InputCont
         raise InputError(
             f"{path}: has {count} streams; allowed are {limits.streams:g}; raise it with --limit streams={count}"
         )
-    if container.format.name == "webp_pipe" and _is_animated_webp(absolute):
+    if container.format.name == "webp_pipe" and pipe is None and _is_animated_webp(path):
         container.close()
         raise InputError(
             f"{path}: is an animated webp, of which FFmpeg reads one frame; allowed are still webp, gif and videos; "
@@ -95,6 +97,8 @@ def open_input(path: str | Path, limits: Limits = DEFAULT) -> Iterator[InputCont
         yield container
     finally:
         container.close()
+        if pipe is not None:
+            pipe.close()
 
 
 @functools.cache
@@ -112,7 +116,7 @@ def check_pixels_of(path: str | Path, width: int, height: int, limits: Limits) -
         )
 
 
-def _is_animated_webp(path: str) -> bool:
+def _is_animated_webp(path: str | Path) -> bool:
     with open(path, "rb") as file:
         head = file.read(21)
     return len(head) == 21 and head[12:16] == b"VP8X" and bool(head[20] & 2)

@@ -8,12 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from stdvid.errors import OutputError, OutputExistsError, UsageError
+from stdvid.media.pipes import STDOUT, is_pipe
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
     """A kind of output file: FFmpeg's muxer, the codec used where none is asked for, what else it can hold, and the
-    seconds to which it rounds all times, where it does."""
+    seconds to which it rounds all times, where it does; `even`: frames have no times of their own."""
 
     muxer: str
     codec: str
@@ -22,9 +23,11 @@ class OutputFormat:
     attachments: bool = False
     chapters: bool = True
     tick: Fraction | None = None
+    even: bool = False
 
 
 MILLISECOND = Fraction(1, 1000)
+PIPE_DEFAULT = "nut"
 OUTPUT_FORMATS = {
     "mp4": OutputFormat("mp4", "libx264"),
     "m4v": OutputFormat("mp4", "libx264"),
@@ -37,6 +40,15 @@ OUTPUT_FORMATS = {
     "jpeg": OutputFormat("image2", "jpg", still=True, copies_streams=False, chapters=False),
     "webp": OutputFormat("image2", "webp", still=True, copies_streams=False, chapters=False),
 }
+PIPE_FORMATS = {
+    "nut": OutputFormat("nut", "rawvideo", attachments=True),
+    "matroska": OutputFormat("matroska", "ffv1", attachments=True, tick=MILLISECOND),
+    "y4m": OutputFormat("yuv4mpegpipe", "rawvideo", copies_streams=False, chapters=False, even=True),
+    "mp4frag": OutputFormat("mp4", "libx264"),
+}
+"""What can be written to standard output, by the names of --format: without loss where another program goes on with it,
+and each picture at once."""
+
 _BY_NAME = {**OUTPUT_FORMATS, "matroska": OUTPUT_FORMATS["mkv"]}
 
 
@@ -46,6 +58,11 @@ def output_format(path: str | Path, container: str | None = None) -> OutputForma
     Raises:
         UsageError: neither is known.
     """
+    if is_pipe(path):
+        if (container or PIPE_DEFAULT) not in PIPE_FORMATS:
+            known = ", ".join(PIPE_FORMATS)
+            raise UsageError(f"format '{container}' is unknown; allowed are {known}; choose one of these")
+        return PIPE_FORMATS[container or PIPE_DEFAULT]
     key = (container or Path(path).suffix.removeprefix(".")).lower()
     if key not in _BY_NAME:
         found = f"container {container!r}" if container else f"{path}: extension {Path(path).suffix or '(none)'}"
@@ -78,6 +95,8 @@ def check_output(path: str | Path, source: str | Path | None = None, overwrite: 
         OutputError: it is a directory, or its folder is missing or cannot be written.
     """
     target = Path(path)
+    if is_pipe(path):
+        return
     if source is not None and _same_file(target, Path(source)):
         raise UsageError(f"{path}: is an input itself; an output is never written over its input; name another file")
     if target.is_dir():
@@ -105,6 +124,11 @@ class PartFile:
         self.final = Path(path)
         self.part = self.final.with_name(self.final.name + ".part")
 
+    def begin(self) -> str:
+        """Make it, or OSError; what FFmpeg is to open."""
+        self.part.touch()
+        return str(self.part.absolute())
+
     def commit(self) -> None:
         """Flush to disk and give the file its name.
 
@@ -122,3 +146,20 @@ class PartFile:
     def discard(self) -> None:
         """Remove the part; nothing happens where there is none."""
         self.part.unlink(missing_ok=True)
+
+
+class StandardOutput:
+    """Standard output in the place of a PartFile: what is written is gone."""
+
+    def __init__(self) -> None:
+        self.final = self.part = STDOUT
+
+    def begin(self) -> str:
+        """What FFmpeg is to open."""
+        return "pipe:1"
+
+    def commit(self) -> None:
+        """There is nothing to do."""
+
+    def discard(self) -> None:
+        """There is nothing that could be taken back."""

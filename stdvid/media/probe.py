@@ -29,10 +29,14 @@ from stdvid.media.opening import (
     stream_name,
 )
 from stdvid.media.orientation import Orientation
+from stdvid.media.pipes import is_pipe
 from stdvid.media.timebase import MICROSECOND, round_half_up, to_seconds
 
 SAMPLED_PACKETS = 240
 """So many packets are read (not decoded) to judge the frame rate and whether it varies."""
+
+PIPED_PACKETS = 60
+"""As many of a pipe: no frame can be finished before they have come."""
 
 USUAL_RATES = tuple(Fraction(n, d) for n in (24000, 25000, 30000, 50000, 60000) for d in (1000, 1001))
 
@@ -275,7 +279,7 @@ def _sample(container: InputContainer, stream: VideoStream, path: str | Path) ->
             time = packet.pts if packet.pts is not None else packet.dts
             if packet.size and time is not None and not packet.is_discard:
                 pts.append(time)
-            cut_short = frame is not None and len(pts) >= SAMPLED_PACKETS
+            cut_short = frame is not None and len(pts) >= (PIPED_PACKETS if is_pipe(path) else SAMPLED_PACKETS)
             if cut_short:
                 break
     except (av.FFmpegError, ValueError) as exc:

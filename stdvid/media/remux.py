@@ -197,6 +197,8 @@ class StreamCopier:
             if packet.stream.type == "audio" or remaining <= 0:
                 return
             pts, packet.duration, packet.dts = shift, remaining, shift
+        if self._target.muxer == "nut" and pts < shift:
+            return  # it has no times below 0, and would move everything by the priming of the sound
         dts = (packet.dts if packet.dts is not None else pts) - shift
         dts = max(dts, self._last_dts.get(index, dts - 1) + 1)
         self._last_dts[index] = dts

@@ -18,13 +18,17 @@ from stdvid.errors import OutputError, UsageError
 from stdvid.media.encoding import add_video_stream, choose_encoder, plan_stream
 from stdvid.media.frames import Image, check_pixels
 from stdvid.media.opening import reason
-from stdvid.media.output import PartFile, check_output, output_format
+from stdvid.media.output import PartFile, StandardOutput, check_output, output_format
+from stdvid.media.pipes import is_pipe
 from stdvid.media.probe import VideoInfo
 from stdvid.media.remux import StreamCopier
 from stdvid.media.segments import Segment, decoding_times
 from stdvid.media.still import encode_still
 from stdvid.media.timebase import TimePoint, to_seconds
 from stdvid.media.timing import Slot, Timing
+
+PIPE_OPTIONS = {"flush_packets": "1", "max_interleave_delta": "1000000", "frag_duration": "1000000"}
+"""Who reads a pipe is to have each picture at once, and not to wait for the next subtitle."""
 
 MAX_MOVIE_TIMESCALE = 50_000_000
 """MP4 start times are stored in movie ticks; FFmpeg's default of 1000 a second would round them down."""
@@ -106,11 +110,11 @@ class VideoWriter:
         self._size = size
         self._time_base = time_base or (info.video.time_base if info else Fraction(1, 1000))
         self._rate = rate or (info.video.rate if info else Fraction(25))
-        self._cfr = fps_mode == "cfr"
+        self._cfr = fps_mode == "cfr" or self._target.even
         self._start, self._end = start, end
         self._last_image: Image | None = None
         self._finished = self._completed = self._encoded = False
-        self.file = PartFile(path)
+        self.file: PartFile | StandardOutput = StandardOutput() if is_pipe(path) else PartFile(path)
         self._container: OutputContainer | None = None
         self._copier: StreamCopier | None = None
         if not self._target.still:
@@ -134,9 +138,8 @@ class VideoWriter:
     def _open(self, audio: bool, subtitles: bool) -> None:
         info = self._info
         with self._writing():
-            self.file.part.touch()
             self._container = av.open(
-                str(self.file.part.absolute()), "w", format=self._target.muxer, container_options=self._muxer_options()
+                self.file.begin(), "w", format=self._target.muxer, container_options=self._muxer_options()
             )
         assert self._container is not None
         self._stream: VideoStream = add_video_stream(self._container, self.stream_plan)
@@ -151,11 +154,15 @@ class VideoWriter:
             )
 
     def _muxer_options(self) -> dict[str, str]:
+        return self._format_options() | (PIPE_OPTIONS if is_pipe(self.path) else {})
+
+    def _format_options(self) -> dict[str, str]:
         if self._target.muxer in ("mp4", "mov"):
             rates = {s.sample_rate for s in self._info.others if s.sample_rate} if self._info is not None else set()
             video = self._time_base.denominator
             scale = next((n for n in (math.lcm(video, 1000, *rates), video) if n <= MAX_MOVIE_TIMESCALE), 1000)
-            return {"movflags": "+faststart", "movie_timescale": str(scale)}
+            flags = "+frag_keyframe+delay_moov+default_base_moof" if is_pipe(self.path) else "+faststart"
+            return {"movflags": flags, "movie_timescale": str(scale)}
         if self._target.muxer in ("matroska", "webm"):
             # Otherwise B-frames or the priming of AAC (negative times) would shift all pts by a few frames. Priming
             # keeps its negative times: it is to be decoded and not heard, which readers do with times below 0.

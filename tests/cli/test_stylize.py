@@ -32,6 +32,7 @@ class Job:
     end: Any = None
     audio: bool = True
     subtitles: bool = True
+    container: str | None = None
     fps_mode: str = "vfr"
     device: str = "auto"
     threads: int | None = None
