@@ -55,6 +55,8 @@ class Asked:
         container = asked.get("format")
         if container is not None and not is_pipe(target):
             raise UsageError("--format is for -o -; an output file's name says what it is; name it so, or use -o -")
+        if asked["verify"] and (is_pipe(target) or is_pipe(source)):
+            raise UsageError("--verify with a pipe; a file as input and as output is needed; leave it out")
         keep_crf = asked["crf"] is not None
         encode, notes = _encoder(self.config.encode, target, container, asked["codec"], keep_crf)
         yes, no, dry_run = asked["yes"], asked["no"], asked["dry_run"]

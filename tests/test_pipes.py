@@ -189,7 +189,11 @@ def test_who_writes_the_input_dies(clip: Clip, style: list[str], tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["-"], "an output is needed"), (["x.mkv", "-o", "y.mkv", "--format", "nut"], "--format is for -o -")],
+    [
+        (["-"], "an output is needed"),
+        (["x.mkv", "-o", "y.mkv", "--format", "nut"], "--format is for -o -"),
+        (["x.mkv", "-o", "-", "--verify"], "--verify with a pipe"),
+    ],
 )
 def test_mistakes(style: list[str], words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stylize", *words, *style]) == 2

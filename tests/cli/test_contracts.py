@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 from stdvid.config import preset_names
 from stdvid.errors import UsageError
 from stdvid_cli.app import app, main
+from stdvid_cli.asked import _OPTION_NAMES
 from stdvid_cli.names import IMAGE_SUFFIXES, bundled_styles, find_style, key_values, output_path, style_label
 from stdvid_cli.report import describe, duration, progress_line
 from stdvid_cli.signals import stop_on_signals
-from stdvid_cli.stylize import _OPTION_NAMES
 
 Clip = Callable[..., Path]
 WORD = st.text("abcXYZ019-_ äß{}", min_size=1, max_size=8)
