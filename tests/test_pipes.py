@@ -109,7 +109,7 @@ def test_readers_in_threads_wait_for_one_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "suffix"), [(None, "nut"), slow("matroska", "mkv"), ("mp4frag", "mp4"), slow("y4m", "y4m")]
+    ("format", "suffix"), [(None, "nut"), slow("matroska", "mkv"), slow("mp4frag", "mp4"), slow("y4m", "y4m")]
 )
 def test_from_standard_input_to_standard_output(
     clip: Clip, style: list[str], tmp_path: Path, packets: Packets, format: str | None, suffix: str

@@ -85,7 +85,14 @@ def interrupted(wanted: Job, after: int) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "suffix"),
-    [("none", "mp4"), ("noise", "mkv"), ("flow", "mp4"), ("full", "mp4"), ("full", "mkv"), ("full", "gif")],
+    [
+        pytest.param("none", "mp4", marks=pytest.mark.slow),
+        pytest.param("noise", "mkv", marks=pytest.mark.slow),
+        ("flow", "mp4"),
+        ("full", "mkv"),
+        pytest.param("full", "mp4", marks=pytest.mark.slow),
+        ("full", "gif"),
+    ],
 )
 def test_stopped_again_and_again_the_output_is_the_same(
     clip: Clip, style: Path, tmp_path: Path, painted: Painted, monkeypatch: pytest.MonkeyPatch, mode: str, suffix: str
@@ -149,7 +156,7 @@ def test_killed_at_any_moment_on_disk(clip: Clip, style: Path, tmp_path: Path) -
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert attempt(whole, 0, "never").returncode == 0
-    for n, when in [(3, "after"), (4, "before"), (6, "after"), (8, "before")]:
+    for n, when in [(3, "after"), (6, "before"), (9, "after")]:
         assert attempt(parts, n, when).returncode == -signal.SIGKILL
         assert not parts.exists() or parts.read_bytes() == whole.read_bytes()
     last = attempt(parts, 0, "never")
@@ -207,7 +214,7 @@ def test_without_resume_nothing_is_used_and_nothing_is_left(
     source = film(clip)
     interrupted(job(source, style, tmp_path / "out.mp4"), 4)
     stop = threading.Event()
-    with pytest.raises(Interrupted, match="nothing was written"):
+    with pytest.raises(Interrupted, match="nothing was kept"):
         run(plan(job(source, style, tmp_path / "out.mp4", resume=False)), lambda _: stop.set(), stop)
     assert not journal.folder_of(tmp_path / "out.mp4").exists()
     assert not (tmp_path / "out.mp4.part").exists()
