@@ -34,8 +34,7 @@ def looped(clip: Path, seconds: float, target: Path) -> Path:
                         continue
                     shift = round(begin / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    if packet.stream_index == chosen[0].index:
-                        ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                    ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
                     packet.stream = streams[packet.stream_index]
                     output.mux(packet)
             begin = max(ends)
