@@ -83,6 +83,8 @@ class Journal:
                 raise OutputError(
                     f"{self.output}: another run is writing it; only one can; wait for it or name another output"
                 ) from exc
+            except NotImplementedError:  # a file system without locks
+                pass
             found = _read(self.folder / _NAME)
             there = found is not None and all((self.folder / name).is_file() for name in _files(found))
             self.began_anew = found is not None and (found.key != self.key or not there)
