@@ -54,8 +54,8 @@ def preview(
     from stdvid.media.output import PartFile, check_output
     from stdvid.media.timebase import TimePoint, parse_time_point
     from stdvid.painter import read_reference
+    from stdvid.planning import resolve_device
     from stdvid.preview import sheet
-    from stdvid.stylize import resolve_device
 
     from .names import find_style, output_path, style_label
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 
 from stdvid import journal
 from stdvid.errors import InputError, Interrupted, OutputError, StdvidError
-from stdvid.stylize import Job, Progress, plan, run, run_key
+from stdvid.stylize import Job, Progress, plan, run
 
 _CLIPS = "3gp asf avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv y4m"
 _PICTURES = "bmp jpeg jpg png tif tiff webp"
@@ -79,7 +79,7 @@ def _within(path: Path, folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an item ended. `frames` and `seconds` of this run; `key` is that of the run (see `run_key`)."""
+    """How an item ended. `frames` and `seconds` of this run; `key` is that of the run (`Plan.key`)."""
 
     job: Job
     status: Literal["done", "skipped", "failed"]
@@ -136,12 +136,11 @@ def stylize_item(
             return Outcome(job, "skipped", "the output exists")
         job.output.parent.mkdir(parents=True, exist_ok=True)
         planned = plan(job)
-        key = run_key(planned) if done else ""
-        if key in done and key:
-            return Outcome(job, "skipped", "in the archive", key=key)
+        if done and planned.key in done:
+            return Outcome(job, "skipped", "in the archive", key=planned.key)
         result = run(planned, on_progress, stop)  # type: ignore[arg-type]
         notes = (*planned.notes, *result.notes)
-        return Outcome(job, "done", "", result.frames - result.resumed, result.seconds, key or run_key(planned), notes)
+        return Outcome(job, "done", "", result.frames - result.resumed, result.seconds, planned.key, notes)
     except Interrupted:
         raise
     except (StdvidError, OSError) as exc:

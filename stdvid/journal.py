@@ -83,20 +83,26 @@ class Journal:
                 raise OutputError(
                     f"{self.output}: another run is writing it; only one can; wait for it or name another output"
                 ) from exc
-            except NotImplementedError:  # a file system without locks
-                pass
-            found = _read(self.folder / _NAME)
-            there = found is not None and all((self.folder / name).is_file() for name in _files(found))
-            self.began_anew = found is not None and (found.key != self.key or not there)
-            if found is not None and not self.began_anew:
-                self._record = found
-            named = {_NAME, _LOCK, *_files(self._record)}
-            for path in self.folder.iterdir():
-                if path.name not in named:
-                    path.unlink()
-            if found is None or self.began_anew:
-                self._write()
+            try:
+                self._begin()
+            except BaseException:
+                self._lock.release()
+                raise
         return self
+
+    def _begin(self) -> None:
+        """Read what is there and clear away what belongs to nothing."""
+        found = _read(self.folder / _NAME)
+        there = found is not None and all((self.folder / name).is_file() for name in _files(found))
+        self.began_anew = found is not None and (found.key != self.key or not there)
+        if found is not None and not self.began_anew:
+            self._record = found
+        named = {_NAME, _LOCK, *_files(self._record)}
+        for path in self.folder.iterdir():
+            if path.name not in named:
+                path.unlink()
+        if found is None or self.began_anew:
+            self._write()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()

@@ -118,6 +118,7 @@ class WindowPainter:
             self._guidance = StyleGuidance(style.pictures, config.sampling.seed, stylizer.device)
         self._shot: _Shot | None = None
         self._skipped: Images | None = None
+        self._skipped_plain = False
 
     def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> Painted:
         """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
@@ -155,8 +156,9 @@ class WindowPainter:
 
     def skip(self, window: Window, frames: list[Frame]) -> None:
         """Pass a window that was painted before; `restore` then goes on after it."""
-        if window.index == 0 or self._skipped is None or plain(self._skipped):
+        if window.index == 0 or self._skipped is None or self._skipped_plain:
             self._skipped = stacked(frames[: window.n_frames])
+            self._skipped_plain = plain(self._skipped)
 
     def state(self) -> dict[str, NDArray[Any] | Tensor]:
         """What the next window needs of those before it, besides their frames; nothing where that is nothing."""
@@ -175,7 +177,7 @@ class WindowPainter:
         """Go on from a `state`, after every window up to there has been skipped."""
         if self._skipped is None:
             return
-        self._shot = _Shot(self.look(self._skipped), plain(self._skipped))
+        self._shot = _Shot(self.look(self._skipped), self._skipped_plain)
         parts = {name.removeprefix("trail."): value for name, value in state.items() if name.startswith("trail.")}
         trail = Trail.of_state(parts, self.stylizer.device) if parts else None
         if "painted" in state and trail is not None:

@@ -115,6 +115,23 @@ class Plan:
         flops = (calls * self.bundle.flops_per_pixel + guided) * pixels
         return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
 
+    @cached_property
+    def key(self) -> str:
+        """A hash of everything that the output depends on: contents of files, the model, settings, versions.
+
+        Raises InputError if a file cannot be read.
+        """
+        job = self.job
+        facts = {
+            "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
+            "model": [self.bundle.name, asdict(self.network), self.device.type, str(fast_dtype(self.device))],
+            "config": asdict(job.config),
+            "clip": [job.start, job.end, job.audio, job.subtitles, job.fps_mode, self.size, self.times],
+            "output": job.output.suffix,
+            "versions": [__version__, torch.__version__, av.__version__, cv2.__version__],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
     def memory_mib(self) -> int:
         """Rough peak of the run: the process, the window in float and uint8, activations, and style guidance."""
         pixels = self.size[0] * self.size[1]
@@ -199,20 +216,6 @@ def resolve_device(name: str) -> torch.device:
         usable = ", ".join(d for d, usable in there.items() if usable)
         raise UsageError(f"device '{name}' is not available; usable here: {usable}; choose one or leave --device out")
     return torch.device(name)
-
-
-def run_key(planned: Plan) -> str:
-    """A hash of everything that the output depends on: contents of files, the model, settings, versions."""
-    job = planned.job
-    facts = {
-        "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
-        "model": [planned.bundle.name, asdict(planned.network), planned.device.type, str(fast_dtype(planned.device))],
-        "config": asdict(job.config),
-        "clip": [job.start, job.end, job.audio, job.subtitles, job.fps_mode, planned.size, planned.times],
-        "output": job.output.suffix,
-        "versions": [__version__, torch.__version__, av.__version__, cv2.__version__],
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _check_encoding(job: Job, info: VideoInfo) -> None:

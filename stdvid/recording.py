@@ -144,17 +144,16 @@ class Recording:
             self._place(pts, duration)
             self._skipped += 1
 
-    def add(self, windows: int, finished: Sequence[Timed], state: State) -> None:
-        """`windows` windows are finished now, and with the last one these frames."""
+    def add(self, windows: int, finished: Sequence[Timed], state: Callable[[], State]) -> None:
+        """`windows` windows are finished now, and with the last one these frames; `state` gives what the next needs."""
         spooled: Spooled = []
         for frame in finished:
             for slot in self._place(frame.pts, frame.duration):
                 spooled.append((self._last if slot.repeat and self._last is not None else frame.image, slot))
             self._last = frame.image
         self.frames += len(finished)
-        if self._last is not None:
-            state = {**state, _LAST: self._last}
-        self._writing.put(_Window(windows, self.frames, spooled, state))
+        last: State = {} if self._last is None else {_LAST: self._last}
+        self._writing.put(_Window(windows, self.frames, spooled, {**state(), **last}))
 
     def _place(self, pts: int, duration: int) -> list[Slot]:
         self._first_pts = pts if self._first_pts is None else self._first_pts
@@ -238,7 +237,7 @@ class Streaming:
     def skip(self, waiting: deque[tuple[int, int]]) -> None:
         """There are no earlier runs."""
 
-    def add(self, windows: int, finished: Sequence[Timed], state: State) -> None:
+    def add(self, windows: int, finished: Sequence[Timed], state: Callable[[], State]) -> None:
         """These frames are finished."""
         for frame in finished:
             self._writing.put(frame)

@@ -31,13 +31,13 @@ from stdvid.media.reader import PyAVReader
 from stdvid.media.threads import prefetch
 from stdvid.media.writer import VideoWriter
 from stdvid.painter import WindowPainter, read_reference
-from stdvid.planning import Job, Plan, plan, resolve_device, run_key
+from stdvid.planning import Job, Plan, plan
 from stdvid.recording import Recording, Streaming, Timed
 from stdvid.temporal.blend import Stitcher
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
 
-__all__ = ["Job", "Plan", "Progress", "Result", "plan", "resolve_device", "run", "run_key"]
+__all__ = ["Job", "Plan", "Progress", "Result", "plan", "run"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _recording(planned: Plan) -> Recording:
     job = planned.job
     return Recording(
         job.output,
-        run_key(planned),
+        planned.key,
         lambda: _open_writer(planned),
         resume=job.resume,
         overwrite=job.overwrite is True,
@@ -130,7 +130,7 @@ def _record(
 
     def finish(images: list[NDArray[np.floating]]) -> None:
         frames = [Timed(np.rint(image).astype(np.uint8), *waiting.popleft()) for image in images]
-        recording.add(windows, frames, stitcher.state() | painter.state())
+        recording.add(windows, frames, lambda: stitcher.state() | painter.state())
         on_progress(_progress(planned, recording.frames, resumed, time.monotonic() - started))
 
     with _reader(planned) as reader:

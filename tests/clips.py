@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
+
+from stdvid.media.reader import PyAVReader
 
 Clip = Callable[..., Path]
 COLOURS = ((200, 30, 60), (20, 180, 90), (10, 40, 230), (240, 220, 30))
@@ -155,3 +158,19 @@ def pictures() -> Any:
         quadrants = staticmethod(quadrants)
 
     return Tools
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    """A reference image of coarse, random colours."""
+    path = tmp_path / "style.png"
+    coarse = np.random.default_rng(3).integers(0, 256, (12, 16, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+def frames_of(path: Path) -> tuple[np.ndarray, list[Fraction]]:
+    """uint8 [T,H,W,3] and the times of a clip."""
+    with PyAVReader(path) as reader:
+        frames = list(reader)
+    return np.stack([f.image for f in frames]), [f.time for f in frames]

@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from clips import picture
+from clips import frames_of, picture
 
 from stdvid.config import StylizeConfig, from_toml, merge
 from stdvid.errors import InputError, UsageError
-from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import parse_time_point
 from stdvid.models.precision import fast_dtype
 from stdvid.stylize import Job, Progress, plan, run
@@ -30,25 +29,11 @@ FAST: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def style(tmp_path: Path) -> Path:
-    path = tmp_path / "style.png"
-    coarse = np.random.default_rng(3).integers(0, 256, (12, 16, 3), np.uint8)
-    cv2.imwrite(str(path), cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
-    return path
-
-
 def make_job(source: Path, style: Path, output: Path, *overrides: dict[str, Any], **options: Any) -> Job:
     config = merge(StylizeConfig(), FAST)
     for override in overrides:
         config = merge(config, override)
     return Job(source=source, styles=(style,), output=output, config=config, **options)
-
-
-def frames_of(path: Path) -> tuple[np.ndarray, list[Fraction]]:  # type: ignore[type-arg]
-    with PyAVReader(path) as reader:
-        frames = list(reader)
-    return np.stack([f.image for f in frames]), [f.time for f in frames]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from stdvid.errors import InputError, ModelError, OutputError, OutputExistsError
 from stdvid.media.timebase import parse_time_point
 from stdvid.models.bundle import Bundle, Trained, write_bundle
 from stdvid.models.nano import Nano
-from stdvid.stylize import Job, Progress, plan, resolve_device, run
+from stdvid.planning import resolve_device
+from stdvid.stylize import Job, Progress, plan, run
 
 Clip = Callable[..., Path]
 Make = Callable[..., Job]

@@ -38,13 +38,6 @@ def source(clip: Clip) -> Path:
     return clip("two.mp4", n=N, images=images)
 
 
-@pytest.fixture
-def style(tmp_path: Path) -> Path:
-    path = tmp_path / "style.png"
-    cv2.imwrite(str(path), cv2.resize(np.random.default_rng(3).integers(0, 256, (12, 16, 3), np.uint8), (160, 120)))
-    return path
-
-
 def test_it_is_the_frame_of_the_whole_run(source: Path, style: Path, tmp_path: Path) -> None:
     config = merge(merge(StylizeConfig(), FAST), {"video": {"consistency": "noise"}})
     run(plan(Job(source=source, styles=(style,), output=tmp_path / "whole.mkv", config=config)))

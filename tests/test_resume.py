@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from clips import picture
@@ -26,14 +25,6 @@ from stdvid.stylize import Job, plan, run
 
 Clip = Callable[..., Path]
 Painted = list[int]
-
-
-@pytest.fixture
-def style(tmp_path: Path) -> Path:
-    path = tmp_path / "style.png"
-    coarse = np.random.default_rng(3).integers(0, 256, (12, 16, 3), np.uint8)
-    cv2.imwrite(str(path), cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
-    return path
 
 
 @pytest.fixture

@@ -81,24 +81,26 @@ def open_input(path: str | Path, limits: Limits = DEFAULT) -> Iterator[InputCont
             f"{path}: not a readable video or image ({reason(exc)}); allowed is what FFmpeg can read "
             "(mp4, mkv, mov, webm, avi, ts, gif, png, ...); the file is of another kind or damaged: get it again"
         ) from exc
-    if len(container.streams) > limits.streams:
-        count = len(container.streams)
-        container.close()
-        raise InputError(
-            f"{path}: has {count} streams; allowed are {limits.streams:g}; raise it with --limit streams={count}"
-        )
-    if container.format.name == "webp_pipe" and pipe is None and _is_animated_webp(path):
-        container.close()
-        raise InputError(
-            f"{path}: is an animated webp, of which FFmpeg reads one frame; allowed are still webp, gif and videos; "
-            "convert it to gif or mp4 first"
-        )
     try:
+        _check_container(container, path, limits)
         yield container
     finally:
         container.close()
         if pipe is not None:
             pipe.close()
+
+
+def _check_container(container: InputContainer, path: str | Path, limits: Limits) -> None:
+    count = len(container.streams)
+    if count > limits.streams:
+        raise InputError(
+            f"{path}: has {count} streams; allowed are {limits.streams:g}; raise it with --limit streams={count}"
+        )
+    if container.format.name == "webp_pipe" and not is_pipe(path) and _is_animated_webp(path):
+        raise InputError(
+            f"{path}: is an animated webp, of which FFmpeg reads one frame; allowed are still webp, gif and videos; "
+            "convert it to gif or mp4 first"
+        )
 
 
 @functools.cache

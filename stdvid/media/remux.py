@@ -70,6 +70,7 @@ class StreamCopier:
         self._pending: Packet[Stream] | None = None
         self._origin = Fraction(0)
         self._trims_start = False
+        self._damaged = 0
         self._select(main_index, {"audio": audio, "subtitle": subtitles})
         self._packets = self._read()
 
@@ -161,6 +162,9 @@ class StreamCopier:
         while True:
             packet = self._pending or next(self._packets, None)
             if packet is None:
+                if self._damaged:
+                    self.notes.append(f"{self._damaged} packets of sound or subtitles were damaged and are left out")
+                    self._damaged = 0
                 return
             self._pending = None
             time = packet.dts if packet.dts is not None else packet.pts
@@ -204,7 +208,10 @@ class StreamCopier:
         self._last_dts[index] = dts
         packet.dts, packet.pts = dts, max(pts - shift, dts)
         packet.stream = self._map[index]
-        self._output.mux_one(packet)
+        try:
+            self._output.mux_one(packet)
+        except av.InvalidDataError:  # it is not what its codec says
+            self._damaged += 1
 
 
 def _can_hold(muxer: str, stream: Stream) -> bool:

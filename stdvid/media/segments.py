@@ -31,11 +31,6 @@ class Segment:
     data: NDArray[np.uint8]
     rows: NDArray[np.int64]
 
-    @property
-    def pts(self) -> list[int]:
-        """In decoding order."""
-        return [int(pts) for pts in self.rows[:, 1]]
-
     def packets(self) -> Iterator[av.Packet[Any]]:
         """Each packet, with its pts, duration and flag."""
         at = 0
@@ -53,14 +48,24 @@ class Segment:
     @classmethod
     def load(cls, path: Path) -> Segment:
         """Read it again; OutputError if the file is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["data"], arrays["rows"])
-        except (OSError, ValueError, KeyError, BadZipFile) as exc:
-            raise OutputError(
-                f"{path}: a segment of an earlier run is damaged; one as it was written is needed; use --no-resume to "
-                "begin anew"
-            ) from exc
+        data, rows = _arrays(path, "data", "rows")
+        return cls(data, rows)
+
+
+def pts_of(path: Path) -> list[int]:
+    """The pts of a segment in a file, in decoding order; OutputError if it is damaged."""
+    return [int(pts) for pts in _arrays(path, "rows")[0][:, 1]]
+
+
+def _arrays(path: Path, *names: str) -> list[NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except (OSError, ValueError, KeyError, BadZipFile) as exc:
+        raise OutputError(
+            f"{path}: a segment of an earlier run is damaged; one as it was written is needed; use --no-resume to "
+            "begin anew"
+        ) from exc
 
 
 def encode_segment(plan: StreamPlan, target: OutputFormat, frames: Iterable[tuple[Image, Slot]]) -> Segment:

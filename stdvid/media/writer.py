@@ -22,7 +22,7 @@ from stdvid.media.output import PartFile, StandardOutput, check_output, output_f
 from stdvid.media.pipes import is_pipe
 from stdvid.media.probe import VideoInfo
 from stdvid.media.remux import StreamCopier
-from stdvid.media.segments import Segment, decoding_times
+from stdvid.media.segments import Segment, decoding_times, pts_of
 from stdvid.media.still import encode_still
 from stdvid.media.timebase import TimePoint, to_seconds
 from stdvid.media.timing import Slot, Timing
@@ -225,7 +225,7 @@ class VideoWriter:
         self.timing, self._encoded = timing, True
         with self._writing():
             self._begin(to_seconds(first_pts, self._time_base))
-            pts = [value for path in paths for value in Segment.load(path).pts]
+            pts = [value for path in paths for value in pts_of(path)]
             self.times, times = [value * timing.ticks for value in sorted(pts)], iter(decoding_times(pts))
             for packet in (packet for path in paths for packet in Segment.load(path).packets()):
                 packet.dts, packet.time_base = next(times), self.stream_plan.ticks

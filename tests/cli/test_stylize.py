@@ -18,28 +18,8 @@ import pytest
 
 from stdvid.config import EncodeConfig, StylizeConfig, merge
 from stdvid.errors import Interrupted, OutputExistsError
-from stdvid.media.limits import DEFAULT
+from stdvid.planning import Job
 from stdvid_cli.app import main
-
-
-@dataclass(frozen=True)
-class Job:
-    source: Path
-    styles: tuple[Path, ...]
-    output: Path
-    config: StylizeConfig
-    start: Any = None
-    end: Any = None
-    audio: bool = True
-    subtitles: bool = True
-    container: str | None = None
-    fps_mode: str = "vfr"
-    device: str = "auto"
-    threads: int | None = None
-    overwrite: bool | None = None
-    resume: bool = True
-    verify: bool = False
-    limits: Any = DEFAULT
 
 
 @dataclass(frozen=True)

@@ -209,3 +209,20 @@ def test_picture_and_sound_of_a_late_clip_stay_together(clip: Clip, packets: Pac
     assert restyle(source, out) == []
     assert [f.time for f in PyAVReader(out)] == [f.time for f in PyAVReader(source)]
     assert packets(out) == packets(source)
+
+
+def test_sound_that_is_not_what_its_codec_says_is_left_out_and_said(clip, tmp_path, packets):
+    source = clip("adts.ts", n=6, audio=1)
+    data = bytearray(source.read_bytes())
+    header = data.rindex(b"\xff\xf1")  # of a packet of AAC, which Matroska wants without it
+    data[header + 1] = 0
+    broken = tmp_path / "broken.ts"
+    broken.write_bytes(data)
+    out = tmp_path / "out.mkv"
+    reader = PyAVReader(broken)
+    with VideoWriter(out, size=reader.size, info=reader.info, enc=QUICK[".mkv"]) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts, frame.duration)
+    assert writer.frames_written == 6
+    assert [note for note in writer.notes if "damaged and are left out" in note]
+    assert 0 < len(packets(out)[0]) < len(packets(source)[0])
