@@ -49,11 +49,14 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# One process a core, of one thread each: most tests are too small for threads to share.
+PYTEST = env OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
+
 test: $(READY) ## the fast tests
-	$(BIN)/pytest -q -m 'not slow and not gpu and not bench'
+	$(PYTEST) -m 'not slow and not gpu and not bench'
 
 test-all: $(READY) ## every test that needs no accelerator
-	$(BIN)/pytest -q -m 'not gpu'
+	$(PYTEST) -m 'not gpu'
 
 bench: $(READY) ## run every benchmarks/bench_*.py and the tests that measure time
 	for script in $(sort $(wildcard benchmarks/bench_*.py)); do $(BIN)/python "$$script"; done

@@ -40,9 +40,10 @@ from stdvid.metrics.style import gram_distance
 from stdvid.models.bundle import read_bundle
 from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.stylizer import to_frames, to_tensor
-from stdvid.painter import REFERENCE_SHORT_SIDE_PX, WindowPainter
+from stdvid.painter import REFERENCE_SHORT_SIDE_PX, Painter
 from stdvid.picture_losses import stroke_picture
 from stdvid.temporal.windows import Window
+from stdvid.window_painter import WindowPainter
 
 SHOWN_STYLES = "pg_11027_09c,pg_43936_2cd,tarot_586,aic_f87,aic_613,masters_179,pg_14872_15c,wallart_026"
 """Ink, a print in colours, a card, oil in dabs, a sketch in oil, a panel, a watercolour, flat areas; all held out."""
@@ -81,7 +82,7 @@ def bundle_method(text: str, strength: float) -> Method:
     def stylize(content: Image, reference: Image) -> Image:
         style = stylizer.read_style([short_side(reference, REFERENCE_SHORT_SIDE_PX)], sampling.style_scale)
         size = (content.shape[1], content.shape[0])
-        painter = WindowPainter(stylizer, style, times, config, size, threading.Event())
+        painter = WindowPainter(Painter(stylizer, style, times, config, size, threading.Event()), config.video)
         painted = painter.paint(Window(0, 0, 1), [Frame(content, 0, Fraction(1), 0)])
         return rounded(painted[0])
 

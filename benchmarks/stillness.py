@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from stdvid.compare import compare
 from stdvid.config import StylizeConfig, load_preset, merge
 from stdvid.media.reader import PyAVReader
-from stdvid.painter import WindowPainter, read_reference, stacked
+from stdvid.painter import Painter, read_reference, stacked
 from stdvid.stylize import Job, plan, run
 
 Image = NDArray[np.uint8]
@@ -71,7 +71,7 @@ def drift(source: Path, output: Path, style: Path, config: StylizeConfig) -> str
     planned = plan(Job(source, (style,), output.with_name("alone.mkv"), config))
     stylizer = planned.bundle.load(planned.network, planned.device)
     read = stylizer.read_style([read_reference(style)], config.sampling.style_scale)
-    painter = WindowPainter(stylizer, read, planned.times, config, planned.size, threading.Event())
+    painter = Painter(stylizer, read, planned.times, config, planned.size, threading.Event())
     with PyAVReader(source, size=planned.size) as reader:
         frames = list(reader)
     look = painter.look(stacked(frames[: config.video.spans[0]]))

@@ -53,9 +53,13 @@ OWN = {
         ),
     ],
     "side_by_side": Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--jobs", metavar="N", min=1, help="Items at a time, in processes of their own.", rich_help_panel=_RUN
+            "--jobs",
+            metavar="N",
+            min=1,
+            help="Items at a time, in processes of their own; 1 by default, and with --ray what keeps workers busy.",
+            rich_help_panel=_RUN,
         ),
     ],
     "archive": Annotated[
@@ -82,6 +86,7 @@ def batch(**options: Any) -> None:
     asked = Asked({**options, "no": False})
 
     from stdvid.batch import Archive, stylize_all
+    from stdvid.cluster import connected
 
     from .report import Reporter, log, logging_to
     from .signals import stop_on_signals
@@ -100,9 +105,14 @@ def batch(**options: Any) -> None:
             return
         archive, stop, outcomes = Archive(options["archive"]), threading.Event(), []
 
-        with stop_on_signals(stop, lambda: None):
+        with connected(options["ray"]) as cluster, stop_on_signals(stop, lambda: None):
             items = stylize_all(
-                jobs, archive, stop, side_by_side=options["side_by_side"], on_progress=reporter.progress
+                jobs,
+                archive,
+                stop,
+                side_by_side=options["side_by_side"],
+                on_progress=reporter.progress,
+                cluster=cluster,
             )
             for outcome in items:
                 outcomes.append(outcome)
@@ -186,7 +196,7 @@ def _close(outcomes: Sequence[Outcome], total: int, reporter: Any, *, quiet: boo
 def _signature() -> inspect.Signature:
     """That of `stylize` with OWN parameters first, for the option parser."""
     theirs = get_type_hints(stylize, include_extras=True)
-    defaults: dict[str, Any] = {"side_by_side": 1, "archive": None, "fail_fast": False}
+    defaults: dict[str, Any] = {"side_by_side": None, "archive": None, "fail_fast": False}
     kind = inspect.Parameter.KEYWORD_ONLY
     own = [
         inspect.Parameter(name, kind, default=defaults.get(name, inspect.Parameter.empty), annotation=annotation)

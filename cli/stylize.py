@@ -192,6 +192,15 @@ def stylize(
         int | None,
         typer.Option(metavar="N", min=1, help="CPU threads of the network; default: all.", rich_help_panel=_RUN),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Paint on a Ray cluster (HOST:PORT, ray://HOST:PORT, auto), or on workers of this machine (local); "
+            "--threads are then those of a worker's task, 1 by default.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=_RUN)
     ] = False,
@@ -234,33 +243,40 @@ def stylize(
             return
         log.debug("settings %s", dataclasses.asdict(job.config))
         try:
-            _carry_out(job, reporter, notes, dry_run=dry_run, as_json=as_json)
+            _carry_out(job, reporter, notes, ray, dry_run=dry_run, as_json=as_json)
         except StdvidError as exc:
             log.error("%s", exc)
             raise
 
 
-def _carry_out(job: Job, reporter: Reporter, notes: list[str], *, dry_run: bool, as_json: bool) -> None:
+def _carry_out(
+    job: Job, reporter: Reporter, notes: list[str], ray: str | None, *, dry_run: bool, as_json: bool
+) -> None:
+    from stdvid.cluster import connected
     from stdvid.media.output import PartFile
+    from stdvid.media.pipes import is_pipe, standard_input
     from stdvid.stylize import plan, run
 
     from .report import describe, duration, log
     from .signals import stop_on_signals
 
-    planned = plan(job)
-    facts = planned.to_dict()
-    notes = [*notes, *planned.notes]
-    reporter.event("plan", {**facts, "notes": notes})
-    for note in notes:
-        reporter.note(note)
-    if dry_run:
-        if not as_json:
-            print(describe(facts))
-        return
-    log.info("network %(network)s on %(device)s, %(size)s, %(steps)s steps, %(frames)s frames", facts)
     stop = threading.Event()
-    with stop_on_signals(stop, PartFile(job.output).discard), reporter.running(planned.frames):
-        result = run(planned, on_progress=reporter.progress, stop=stop)
+    if is_pipe(job.source):
+        standard_input(stop)
+    with connected(ray) as cluster, stop_on_signals(stop, PartFile(job.output).discard):
+        planned = plan(job, cluster.devices() if cluster else None)
+        facts = planned.to_dict()
+        notes = [*notes, *planned.notes]
+        reporter.event("plan", {**facts, "notes": notes})
+        for note in notes:
+            reporter.note(note)
+        if dry_run:
+            if not as_json:
+                print(describe(facts))
+            return
+        log.info("network %(network)s on %(device)s, %(size)s, %(steps)s steps, %(frames)s frames", facts)
+        with reporter.running(planned.frames):
+            result = run(planned, reporter.progress, stop=stop, cluster=cluster)
     for note in result.notes:
         reporter.note(note)
     reporter.event("done", result.to_dict())

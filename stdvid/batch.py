@@ -12,14 +12,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from stdvid import journal
+from stdvid.cluster import Cluster
 from stdvid.errors import InputError, Interrupted, OutputError, StdvidError
 from stdvid.stylize import Job, Progress, plan, run
 
@@ -27,6 +31,11 @@ _CLIPS = "3gp asf avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob w
 _PICTURES = "bmp jpeg jpg png tif tiff webp"
 SUFFIXES = frozenset(f".{name}" for name in f"{_CLIPS} {_PICTURES}".split())
 """What is taken from a folder."""
+
+MOST_AT_A_TIME = 8
+"""Items under way on a cluster, unless told otherwise: each is decoded and encoded here."""
+
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,11 @@ class Archive:
 
 
 def stylize_item(
-    job: Job, done: frozenset[str], on_progress: Callable[[Progress], None], stop: _Stop | threading.Event
+    job: Job,
+    done: frozenset[str],
+    on_progress: Callable[[Progress], None],
+    stop: _Stop | threading.Event,
+    cluster: Cluster | None = None,
 ) -> Outcome:
     """One item; every error of ours is its outcome, but Interrupted.
 
@@ -135,10 +148,10 @@ def stylize_item(
         if job.output.exists() and not job.overwrite and not journal.finished(job.output):
             return Outcome(job, "skipped", "the output exists")
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        planned = plan(job)
+        planned = plan(job, cluster.devices() if cluster else None)
         if done and planned.key in done:
             return Outcome(job, "skipped", "in the archive", key=planned.key)
-        result = run(planned, on_progress, stop)  # type: ignore[arg-type]
+        result = run(planned, on_progress, stop, cluster)  # type: ignore[arg-type]
         notes = (*planned.notes, *result.notes)
         return Outcome(job, "done", "", result.frames - result.resumed, result.seconds, planned.key, notes)
     except Interrupted:
@@ -152,30 +165,33 @@ def stylize_all(
     archive: Archive,
     stop: threading.Event,
     *,
-    side_by_side: int = 1,
+    side_by_side: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    cluster: Cluster | None = None,
 ) -> Generator[Outcome]:
-    """Outcomes of all items, as they end; one after another, or so many processes side by side.
+    """Outcomes of all items, as they end; one after another, or so many side by side.
+
+    With a `cluster` its workers paint, and as many items are under way as keep them busy; without one, items side by
+    side have processes of their own.
 
     Raises Interrupted when asked to stop; what was not finished has a journal.
     """
+    side_by_side = side_by_side or (_items_at_a_time(len(jobs), cluster) if cluster else 1)
+    if cluster:
+        cluster.runs = side_by_side
     if side_by_side <= 1:
         for job in jobs:
             if stop.is_set():
                 raise Interrupted("interrupted; run the same command again to go on")
-            outcome = stylize_item(job, archive.keys, on_progress, stop)
+            outcome = stylize_item(job, archive.keys, on_progress, stop, cluster)
             if outcome.status == "done":
                 archive.add(outcome)
             yield outcome
         return
-    threads = max(1, (os.cpu_count() or 1) // side_by_side)
-    spawn = multiprocessing.get_context("spawn")
-    theirs = spawn.Event()
-    with ProcessPoolExecutor(side_by_side, spawn, _begin_worker, (theirs,)) as pool:
+    theirs: threading.Event | Event = threading.Event() if cluster else _SPAWN.Event()
+    with _pool(side_by_side, theirs, cluster) as (pool, work):
         try:
-            waiting = {
-                pool.submit(_work, replace(job, threads=job.threads or threads), archive.keys): job for job in jobs
-            }
+            waiting = {pool.submit(work, job, archive.keys): job for job in jobs}
             while waiting:
                 ended, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 if stop.is_set():
@@ -188,6 +204,22 @@ def stylize_all(
         finally:
             theirs.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _items_at_a_time(items: int, cluster: Cluster) -> int:
+    return max(1, min(items, cluster.cpus(), MOST_AT_A_TIME))
+
+
+@contextmanager
+def _pool(n: int, stop: Any, cluster: Cluster | None) -> Iterator[tuple[Executor, Callable[..., Outcome]]]:
+    """Threads that hand their work to a cluster, or processes that do it; and what they are to call."""
+    if cluster:
+        with ThreadPoolExecutor(n) as threads:
+            yield threads, partial(stylize_item, on_progress=lambda _: None, stop=stop, cluster=cluster)
+        return
+    share = max(1, (os.cpu_count() or 1) // n)
+    with ProcessPoolExecutor(n, _SPAWN, _begin_worker, (stop,)) as processes:
+        yield processes, partial(_work, share)
 
 
 def _outcome(future: Future[Outcome], job: Job) -> Outcome:
@@ -206,5 +238,5 @@ def _begin_worker(stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and says so
 
 
-def _work(job: Job, done: frozenset[str]) -> Outcome:
-    return stylize_item(job, done, lambda _: None, _stop)
+def _work(threads: int, job: Job, done: frozenset[str]) -> Outcome:
+    return stylize_item(replace(job, threads=job.threads or threads), done, lambda _: None, _stop)

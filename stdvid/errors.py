@@ -7,6 +7,7 @@
     |   `-- SourceChangedError  3   the input is no longer what it was when the run began
     |-- ModelError            3   a bundle, checkpoint or weight file that cannot be used
     |-- OutputError           1   the result cannot be written
+    |-- ClusterError          1   a Ray cluster is not there, or has lost what it worked on
     |-- SomeFailedError       4   some items of a batch failed
     `-- Interrupted         130   stopped by the user
 
@@ -51,6 +52,10 @@ class ModelError(StdvidError):
 
 class OutputError(StdvidError):
     """The result could not be written (permissions, disk full, codec refused)."""
+
+
+class ClusterError(StdvidError):
+    """A Ray cluster cannot be reached, or its workers are lost."""
 
 
 class SomeFailedError(StdvidError):

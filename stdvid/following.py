@@ -60,7 +60,7 @@ class Trail:
         return state | {f"memory.{t}.{layer}": value for (t, layer), value in self.memory.items()}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Tensor], device: torch.device) -> Trail:
+    def of_state(cls, state: Mapping[str, Tensor]) -> Trail:
         """A trail from its `state`; KeyError if that is not one."""
         trail = cls(state["image"].numpy(), state["places"].numpy())
         for name, value in state.items():
@@ -69,7 +69,7 @@ class Trail:
                 trail.x_0[int(rest)] = value.numpy()
             elif kind == "memory":
                 t, _, layer = rest.partition(".")
-                trail.memory[int(t), layer] = value.to(device)
+                trail.memory[int(t), layer] = value
         trail.drawn, trail.lit = (state[name].numpy() if name in state else None for name in ("drawn", "lit"))
         return trail
 

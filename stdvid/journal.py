@@ -36,7 +36,7 @@ from stdvid.media.frames import Image
 from stdvid.media.segments import Segment
 from stdvid.media.timing import Slot
 
-FORMAT = 1
+FORMAT = 2
 _NAME, _LOCK = "journal.json", "lock"
 
 State = Mapping[str, NDArray[Any] | Tensor]
@@ -146,7 +146,7 @@ class Journal:
         record, number = self._record, windows - 1
         with self._writing():
             name, before = f"state-{number}.safetensors", record.state
-            tensors = {key: torch.as_tensor(value).detach().cpu().contiguous() for key, value in state.items()}
+            tensors = {key: _tensor(value).detach().cpu().contiguous() for key, value in state.items()}
             self._put(name, lambda path: save_file(tensors, path))
             if finished:
                 spool = f"frames-{number}.npz"
@@ -273,6 +273,10 @@ def _is_whole(record: _Record, output: Path) -> bool:
 
 def _files(record: _Record) -> list[str]:
     return [name for name in (record.state, *record.spool, *record.segments) if name]
+
+
+def _tensor(value: NDArray[Any] | Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.require(value, requirements="W"))
 
 
 def _save(path: Path, **arrays: NDArray[np.generic]) -> None:

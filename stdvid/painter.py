@@ -1,4 +1,4 @@
-"""Painting: a window of decoded frames and a style in, repainted frames out; and the reading of references."""
+"""Painting: frames of a shot, a style and what was painted before in, repainted frames out; reading of references."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,11 @@ from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.propagate import match
 from stdvid.temporal.ways import Ways
-from stdvid.temporal.windows import Window
+
+P = TypeVar("P")
+
+Image = NDArray[np.uint8]
+"""[H, W, 3]"""
 
 Images = NDArray[np.uint8]
 """[T, H, W, 3]"""
@@ -70,35 +74,34 @@ def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Anchor:
-    """The painted end of a window: [1, H, W, 3], and what it hands on."""
+class Handed:
+    """What a painted window hands on to the next: the frames that both have, [N, H, W, 3], and the trail of the last.
+
+    With consistency "full" this is the anchor between them.
+    """
 
     painted: Painted
     trail: Trail
 
+    def state(self) -> dict[str, NDArray[Any] | Tensor]:
+        """Everything in it by name: for `of_state`."""
+        return {"painted": self.painted, **{f"trail.{name}": value for name, value in self.trail.state().items()}}
 
-@dataclass
-class _Shot:
-    """What the windows of a shot hand on: what becomes of the first one's frames, for now if these are `plain`; with
-    "full" the anchor that the next one begins with; with "flow" the trail of the last frame and the frames that the
-    next window has as well."""
-
-    look: Look
-    plain: bool
-    anchor: Anchor | None = None
-    trail: Trail | None = None
-    shared: Painted | None = None
+    @classmethod
+    def of_state(cls, state: Mapping[str, Tensor]) -> Handed:
+        """What was handed on, from its `state`; KeyError if that is not one."""
+        parts = {name.removeprefix("trail."): value for name, value in state.items() if name.startswith("trail.")}
+        return cls(state["painted"].numpy(), Trail.of_state(parts))
 
 
-class WindowPainter:
-    """Repaints the windows of a clip.
+class Painter:
+    """Paints frames of a shot when it is told all that they depend on; in which order is for `WindowPainter` to say.
 
-    Frames of a window share a palette. With consistency "noise" they share their noise as well. With "flow" and "full"
-    noise and strokes follow the motion, and the palette is that of the shot's first window that is not plain.
-    "flow": each frame takes over from the one before, so the windows of a shot are a chain. "full": the ends of windows
-    are painted first (`anchor`), each after the one before; `between` needs nothing else but the source, so windows may
-    be painted in any order, or side by side. `paint` does all of this for windows that come in order.
+    The methods may be called side by side.
     """
+
+    ahead = 0
+    """No window is begun before the one before it is finished."""
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class WindowPainter:
         size: tuple[int, int],
         stop: threading.Event,
     ) -> None:
+        """`stop`: once it is set, the methods raise Interrupted."""
         self.stylizer, self.style, self.times, self.config = stylizer, style, times, config
         self.group = max(1, PIXELS_PER_CALL // (size[0] * size[1]))
         self.stop = stop
@@ -116,75 +120,6 @@ class WindowPainter:
         self._guidance = None
         if config.sampling.style_guidance:
             self._guidance = StyleGuidance(style.pictures, config.sampling.seed, stylizer.device)
-        self._shot: _Shot | None = None
-        self._skipped: Images | None = None
-        self._skipped_plain = False
-
-    def paint(self, window: Window, frames: list[Frame], only: int | None = None) -> Painted:
-        """Stylize the real frames of a window; float32 [n_frames, H, W, 3] in 0..255. Padding is not computed.
-
-        `only`: just the frame at this place, [1, H, W, 3], as it is among the others; with consistency "flow" and
-        "full", as it is where a shot begins with it. Raises Interrupted when asked to stop.
-        """
-        images, mode = stacked(frames[: window.n_frames]), self.config.video.consistency
-        if only is not None and mode in FOLLOWING:
-            return self.anchor(images[only], self._shot.look if self._shot else self.look(images)).painted
-        if only is not None:
-            return self._paint_group(images[only : only + 1], window.start + only, self.look(images))
-        if self._shot is None or window.index == 0 or mode not in FOLLOWING:
-            self._shot = _Shot(self.look(images), plain(images))
-        elif self._shot.plain:
-            self._shot.look, self._shot.plain = self.look(images), plain(images)
-        shot = self._shot
-        if mode == "full":
-            ways = Ways.through(images)
-            first = shot.anchor or self.anchor(images[0], shot.look)
-            shot.anchor = self.anchor(images[-1], shot.look, first, ways) if len(images) > 1 else first
-            return self.between(images, shot.look, ways, first, shot.anchor)
-        if mode == "flow":
-            return self._chain(images, shot)
-        groups = range(0, len(images), self.group)
-        return np.concatenate(
-            [self._paint_group(images[n : n + self.group], window.start + n, shot.look) for n in groups]
-        )
-
-    def begin(self, frames: list[Frame]) -> None:
-        """Begin a shot whose first window, or first that is not plain, these are, without painting it: its palette is
-        known then."""
-        images = stacked(frames)
-        self._shot = _Shot(self.look(images), plain(images))
-
-    def skip(self, window: Window, frames: list[Frame]) -> None:
-        """Pass a window that was painted before; `restore` then goes on after it."""
-        if window.index == 0 or self._skipped is None or self._skipped_plain:
-            self._skipped = stacked(frames[: window.n_frames])
-            self._skipped_plain = plain(self._skipped)
-
-    def state(self) -> dict[str, NDArray[Any] | Tensor]:
-        """What the next window needs of those before it, besides their frames; nothing where that is nothing."""
-        state: dict[str, NDArray[Any] | Tensor] = {}
-        if self._shot is not None:
-            trail = self._shot.trail
-            if (anchor := self._shot.anchor) is not None:
-                state["painted"], trail = anchor.painted, anchor.trail
-            if self._shot.shared is not None:
-                state["shared"] = self._shot.shared
-            if trail is not None:
-                state |= {f"trail.{name}": value for name, value in trail.state().items()}
-        return state
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state`, after every window up to there has been skipped."""
-        if self._skipped is None:
-            return
-        self._shot = _Shot(self.look(self._skipped), self._skipped_plain)
-        parts = {name.removeprefix("trail."): value for name, value in state.items() if name.startswith("trail.")}
-        trail = Trail.of_state(parts, self.stylizer.device) if parts else None
-        if "painted" in state and trail is not None:
-            self._shot.anchor = Anchor(state["painted"].numpy(), trail)
-        else:
-            self._shot.trail = trail
-        self._shot.shared = state["shared"].numpy() if "shared" in state else None
 
     def look(self, images: Images) -> Look:
         """What becomes of a window's frames before they are painted; those that are nearly black or white yet, or
@@ -193,16 +128,26 @@ class WindowPainter:
         telling = images[contrast >= TELLING * contrast.max()]
         return self.stylizer.look(to_tensor(telling), self.style, self.config.sampling.color)
 
-    def anchor(self, image: Images, look: Look, first: Anchor | None = None, ways: Ways | None = None) -> Anchor:
+    def ways(self, images: Images) -> Ways:
+        """How the frames of a window, [T, H, W, 3], move."""
+        return Ways.through(images)
+
+    def apart(self, images: Images, index: int, look: Look) -> Painted:
+        """Paint frames, [T, H, W, 3], the first of which is number `index` of the clip, that know nothing of one
+        another."""
+        groups = range(0, len(images), self.group)
+        return np.concatenate([self._paint_group(images[n : n + self.group], index + n, look) for n in groups])
+
+    def anchor(self, image: Image, look: Look, first: Handed | None = None, ways: Ways | None = None) -> Handed:
         """Paint the first frame of a shot, [H, W, 3], or the last of a window, after its first and by its ways."""
         found = ways.first[-1] if ways else None
         sources = [(first.trail, found)] if first and found else []
         trail = begun(image, sources)
         anchors = [first.trail.memory] if first else []
         painted = self._paint_group(image[None], 0, look, Following([trail], [sources]), anchors, trail.memory)
-        return Anchor(painted, trail)
+        return Handed(painted, trail)
 
-    def between(self, images: Images, look: Look, ways: Ways, first: Anchor, last: Anchor) -> Painted:
+    def between(self, images: Images, look: Look, ways: Ways, first: Handed, last: Handed) -> Painted:
         """Paint a window, [T, H, W, 3], whose ends are painted: what neither shows is of the frame before, or new."""
         painted, before = [first.painted], first.trail
         for start in range(1, len(images) - 1, self.group):
@@ -217,23 +162,28 @@ class WindowPainter:
             painted.append(self._paint_group(part, 0, look, Following(trails, sources), [first.trail.memory]))
         return np.concatenate([*painted, last.painted][: len(images)])
 
-    def _chain(self, images: Images, shot: _Shot) -> Painted:
-        """Paint frames each after the one before; those that the last window has painted come first."""
-        painted = [shot.shared] if shot.shared is not None else []
+    def chain(self, images: Images, look: Look, before: Handed | None) -> tuple[Painted, Handed]:
+        """Paint frames, [T, H, W, 3], each after the one before; those that the last window has painted come first."""
+        painted = [before.painted] if before else []
+        trail = before.trail if before else None
         flow = DisFlow()
         for start in range(sum(map(len, painted)), len(images), self.group):
             trails: list[Trail] = []
             sources: list[list[Source]] = []
             for image in images[start : start + self.group]:
-                sources.append([(shot.trail, match(image, shot.trail.image, flow))] if shot.trail else [])
-                shot.trail = begun(image, sources[-1])
-                trails.append(shot.trail)
+                sources.append([(trail, match(image, trail.image, flow))] if trail else [])
+                trail = begun(image, sources[-1])
+                trails.append(trail)
             part = images[start : start + len(trails)]
-            painted.append(self._paint_group(part, 0, shot.look, Following(trails, sources)))
+            painted.append(self._paint_group(part, 0, look, Following(trails, sources)))
+        if trail is None:
+            raise ValueError("no frames to paint")
         result = np.concatenate(painted)
-        if self.config.video.overlap:
-            shot.shared = result[-self.config.video.overlap :]
-        return result
+        return result, Handed(result[len(result) - self.config.video.overlap :], trail)
+
+    def value(self, painted: P) -> P:
+        """What a method has returned, when it is there: at once."""
+        return painted
 
     @torch.no_grad()
     def _paint_group(

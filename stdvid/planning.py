@@ -101,8 +101,9 @@ class Plan:
 
     @cached_property
     def estimate_s(self) -> float | None:
-        """Seconds of network time, from the speed of a matrix product measured now; None if the length is unknown."""
-        if self.windows is None or self.frames is None:
+        """Seconds of network time here, from the speed of a matrix product measured now; None if the length is unknown,
+        or the device is elsewhere."""
+        if self.windows is None or self.frames is None or self.device.type not in local_devices():
             return None
         video = self.job.config.video
         repeated = 0 if video.consistency in FOLLOWING else (self.windows - 1) * video.overlap  # painted in two windows
@@ -173,8 +174,10 @@ class Plan:
         }
 
 
-def plan(job: Job) -> Plan:
+def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
     """Decide everything that can be decided without decoding the clip.
+
+    `devices`: those that will paint, if others than this machine's.
 
     Raises:
         UsageError: the request contradicts itself, names something unknown, or the output exists.
@@ -199,7 +202,7 @@ def plan(job: Job) -> Plan:
         info=info,
         bundle=bundle,
         network=network,
-        device=resolve_device(job.device),
+        device=resolve_device(job.device, devices),
         size=size,
         times=tuple(sampling_times(start, sampling.steps)),
         frames=_frames_claimed(info, job.start, job.end),
@@ -207,15 +210,21 @@ def plan(job: Job) -> Plan:
     )
 
 
-def resolve_device(name: str) -> torch.device:
-    """'auto' is cuda, then mps, then cpu; UsageError for a device that is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+def resolve_device(name: str, there: frozenset[str] | None = None) -> torch.device:
+    """'auto' is cuda, then mps, then cpu; UsageError for a device that is not `there`, by default on this machine."""
+    there = local_devices() if there is None else there
     if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if there[d]))
-    if not there.get(name, False):
-        usable = ", ".join(d for d, usable in there.items() if usable)
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if d in there))
+    if name not in there:
+        usable = ", ".join(sorted(there))
         raise UsageError(f"device '{name}' is not available; usable here: {usable}; choose one or leave --device out")
     return torch.device(name)
+
+
+def local_devices() -> frozenset[str]:
+    """Kinds of device that this machine has."""
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return frozenset(name for name, there in found.items() if there)
 
 
 def _check_encoding(job: Job, info: VideoInfo) -> None:

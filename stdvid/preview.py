@@ -34,10 +34,11 @@ from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
 from stdvid.models.bundle import read_bundle
 from stdvid.models.stylizer import Stylizer
-from stdvid.painter import FOLLOWING, WindowPainter, plain, stacked, working_size
+from stdvid.painter import FOLLOWING, Painter, plain, stacked, working_size
 from stdvid.temporal.blend import ramp
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
+from stdvid.window_painter import WindowPainter
 
 Image = NDArray[np.uint8]
 
@@ -114,15 +115,16 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     style = stylizer.read_style(references, sampling.style_scale)
     height, width = moment.frame.image.shape[:2]
     times = tuple(sampling_times(start, sampling.steps))
-    painter = WindowPainter(stylizer, style, times, config, (width, height), threading.Event())
-    painter.begin(moment.first)
+    hands = Painter(stylizer, style, times, config, (width, height), threading.Event())
+    painter = WindowPainter(hands, config.video)
+    painter.begin_shot(moment.first)
     weights = ramp(*config.video.spans)
     began = time.monotonic()
     mean, total = np.zeros((height, width, 3), np.float32), 0
     # where paint follows the motion, a frame that windows share is painted once
     windows = moment.windows[:1] if config.video.consistency in FOLLOWING else moment.windows
     for window, frames, place in windows:
-        painted = painter.paint(window, frames, only=place)[0]
+        painted = painter.paint_one(window, frames, place)[0]
         total += weights[place]
         mean += (painted - mean) * np.float32(weights[place] / total)
     seconds = (time.monotonic() - began) / len(windows)

@@ -13,7 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stdvid.cluster import Cluster, RemotePainter
 from stdvid.config import StylizeConfig
 from stdvid.errors import Interrupted
 from stdvid.media.frames import Frame
@@ -30,12 +33,13 @@ from stdvid.media.pipes import is_pipe, standard_input
 from stdvid.media.reader import PyAVReader
 from stdvid.media.threads import prefetch
 from stdvid.media.writer import VideoWriter
-from stdvid.painter import WindowPainter, read_reference
+from stdvid.painter import Painter, read_reference
 from stdvid.planning import Job, Plan, plan
 from stdvid.recording import Recording, Streaming, Timed
 from stdvid.temporal.blend import Stitcher
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
+from stdvid.window_painter import Begun, WindowPainter
 
 __all__ = ["Job", "Plan", "Progress", "Result", "plan", "run"]
 
@@ -71,19 +75,24 @@ def run(
     planned: Plan,
     on_progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
+    cluster: Cluster | None = None,
 ) -> Result:
     """Stylize the clip and write the output: the whole file, or nothing; and where that ends early, a journal.
+
+    With a `cluster`, its workers paint, and this machine does the rest.
 
     Raises:
         Interrupted: `stop` was set.
         InputError, OutputError, ModelError: see `plan`; SourceChangedError.
+        ClusterError: the cluster is lost.
     """
     job, stop = planned.job, stop or threading.Event()
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     started = time.monotonic()
     if output_format(job.output, job.container).still:
-        return _run_still(planned, on_progress, stop, started)
+        with _hands(planned, stop, cluster) as hands:
+            return _run_still(planned, hands, on_progress, started)
     source = Unchanged(job.source)
     piped = is_pipe(job.source) or is_pipe(job.output)
     recording = Streaming(lambda: _open_writer(planned)) if piped else _recording(planned)
@@ -93,8 +102,9 @@ def run(
         with recording:
             resumed = recording.frames
             if not recording.whole:
-                with source:
-                    notes, network_s = _record(planned, recording, on_progress, stop, started)
+                with source, _hands(planned, stop, cluster) as hands:
+                    notes = _record(planned, hands, recording, on_progress, stop, started)
+                    network_s = hands.network_seconds
     except Interrupted as exc:
         kept = f"{recording.frames} frames are kept: run the same command again to go on"
         raise Interrupted(f"interrupted; {kept if job.resume and not piped else 'nothing was kept'}") from exc
@@ -116,49 +126,62 @@ def _recording(planned: Plan) -> Recording:
 
 def _record(
     planned: Plan,
+    hands: Painter | RemotePainter,
     recording: Recording | Streaming,
     on_progress: Callable[[Progress], None],
     stop: threading.Event,
     started: float,
-) -> tuple[list[str], float]:
-    """Paint what earlier runs have not; returns notes of the reader, and seconds of the network."""
-    job, resumed, done = planned.job, recording.frames, recording.windows
-    painter = _painter(planned, stop)
-    stitcher = Stitcher(*job.config.video.spans)
+) -> list[str]:
+    """Paint what earlier runs have not; returns notes of the reader."""
+    job, resumed = planned.job, recording.frames
+    painter, stitcher = WindowPainter(hands, job.config.video), Stitcher(*job.config.video.spans)
     waiting: deque[tuple[int, int]] = deque()  # pts and durations of frames that are not finished
-    windows = known = 0
 
-    def finish(images: list[NDArray[np.floating]]) -> None:
-        frames = [Timed(np.rint(image).astype(np.uint8), *waiting.popleft()) for image in images]
-        recording.add(windows, frames, lambda: stitcher.state() | painter.state())
-        on_progress(_progress(planned, recording.frames, resumed, time.monotonic() - started))
-
-    with _reader(planned) as reader:
-        decoded = prefetch(_windows(reader, job.config), 1, lambda: reader.frames_decoded, job.limits.stall)
-        for window, frames in decoded:
+    def noted(windows: Iterator[tuple[Window, list[Frame]]]) -> Iterator[tuple[Window, list[Frame]]]:
+        known = 0
+        for window, frames in windows:
             waiting.extend((frame.pts, frame.duration) for frame in frames[known - window.start : window.n_frames])
-            windows, known = windows + 1, window.stop
+            known = window.stop
             if is_pipe(job.source):
                 standard_input().seal()  # all who read it have begun
-            if windows > done:
-                finish(stitcher.add(window, painter.paint(window, frames)))
-                continue
+            yield window, frames
+
+    def finish(number: int, images: list[NDArray[np.floating]], last: Begun | None) -> None:
+        frames = [Timed(np.rint(image).astype(np.uint8), *waiting.popleft()) for image in images]
+        recording.add(number, frames, lambda: stitcher.state() | (last.state() if last else {}))
+        on_progress(_progress(planned, recording.frames, resumed, time.monotonic() - started))
+
+    def check() -> None:
+        if stop.is_set():
+            raise Interrupted("interrupted")
+
+    with _reader(planned) as reader:
+        windows = noted(
+            prefetch(_windows(reader, job.config), 1, lambda: reader.frames_decoded, job.limits.stall, check)
+        )
+        number = 0
+        for window, frames in islice(windows, recording.windows):
+            number += 1
             painter.skip(window, frames)
             recording.skip(waiting)
-            if windows == done:
-                state = recording.state()
-                stitcher.restore(state)
-                painter.restore(state)
-        recording.skip(waiting)
-        windows += 1
-        if windows > done:
-            finish(stitcher.flush())
-    return reader.notes(), painter.network_seconds
+        if number == recording.windows > 0:
+            state = recording.state()
+            stitcher.restore(state)
+            painter.restore(state)
+        for begun in painter.paint_all(windows):
+            number += 1
+            finish(number, stitcher.add(begun.window, begun.frames()), begun)
+            del begun  # make room for the next
+        if number + 1 > recording.windows:
+            finish(number + 1, stitcher.flush(), None)
+    return reader.notes()
 
 
-def _run_still(planned: Plan, on_progress: Callable[[Progress], None], stop: threading.Event, started: float) -> Result:
+def _run_still(
+    planned: Plan, hands: Painter | RemotePainter, on_progress: Callable[[Progress], None], started: float
+) -> Result:
     """A picture from a picture: nothing to go on with."""
-    painter = _painter(planned, stop)
+    painter = WindowPainter(hands, planned.job.config.video)
     with (
         PyAVReader(planned.job.source, size=planned.size, info=planned.info) as reader,
         _open_writer(planned) as writer,
@@ -168,14 +191,20 @@ def _run_still(planned: Plan, on_progress: Callable[[Progress], None], stop: thr
                 writer.write(np.rint(image).astype(np.uint8), frame.pts, frame.duration)
                 on_progress(_progress(planned, 1, 0, time.monotonic() - started))
     notes = [*reader.notes(), *writer.notes]
-    return Result(planned.job.output, 1, 0, time.monotonic() - started, painter.network_seconds, notes)
+    return Result(planned.job.output, 1, 0, time.monotonic() - started, hands.network_seconds, notes)
 
 
-def _painter(planned: Plan, stop: threading.Event) -> WindowPainter:
+@contextmanager
+def _hands(planned: Plan, stop: threading.Event, cluster: Cluster | None) -> Iterator[Painter | RemotePainter]:
+    """Who paints: this process, or a cluster."""
+    if cluster is not None:
+        with cluster.painter(planned, stop) as hands:
+            yield hands
+        return
     job = planned.job
     stylizer = planned.bundle.load(planned.network, planned.device)
     style = stylizer.read_style([read_reference(path) for path in job.styles], job.config.sampling.style_scale)
-    return WindowPainter(stylizer, style, planned.times, job.config, planned.size, stop)
+    yield Painter(stylizer, style, planned.times, job.config, planned.size, stop)
 
 
 def _progress(planned: Plan, done: int, resumed: int, elapsed_s: float) -> Progress:

@@ -174,3 +174,11 @@ def frames_of(path: Path) -> tuple[np.ndarray, list[Fraction]]:
     with PyAVReader(path) as reader:
         frames = list(reader)
     return np.stack([f.image for f in frames]), [f.time for f in frames]
+
+
+def film(clip: Clip, n: int = 16) -> Path:
+    """A pan, a cut to black, and a pan again, with sound."""
+    first, second = picture(96, 48, 1), picture(96, 48, 5)
+    images = [first[:, 2 * k : 2 * k + 64] if k < 6 else second[:, k : k + 64] for k in range(n)]
+    images[6] = images[7] = np.zeros_like(images[0])
+    return clip(f"film{n}.mp4", n=n, images=images, audio=1)

@@ -27,10 +27,11 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.models.nano import Nano
 from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import Style, Stylizer
-from stdvid.painter import WindowPainter, check_reference, read_reference, stacked, working_size
+from stdvid.painter import Painter, check_reference, read_reference, stacked, working_size
 from stdvid.style_guidance import StyleGuidance
 from stdvid.temporal.ways import Ways
 from stdvid.temporal.windows import Window, gather_windows
+from stdvid.window_painter import WindowPainter
 
 TOLERANCE = 0.01 if fast_dtype(torch.device("cpu")) is torch.float32 else 6.0
 """Of pixel values; bfloat16 keeps 8 bits."""
@@ -58,7 +59,8 @@ def painter(
     stylizer: Stylizer, times: tuple[int, ...] = (599, -1), size: tuple[int, int] = (32, 24), **sections: Any
 ) -> WindowPainter:
     config = merge(StylizeConfig(), {"sampling": {"color": 0.0, "style_guidance": 0}})
-    return WindowPainter(stylizer, style_of(stylizer), times, merge(config, sections), size, threading.Event())
+    config = merge(config, sections)
+    return WindowPainter(Painter(stylizer, style_of(stylizer), times, config, size, threading.Event()), config.video)
 
 
 def calls_of(stylizer: Stylizer, work: Callable[[], object]) -> list[int]:
@@ -105,7 +107,7 @@ def test_network_calls_are_steps_times_groups_times_guidance(
 
 @pytest.mark.parametrize(("size", "group"), [((100, 60), 100), ((1000, 600), 1), ((4000, 3000), 1), ((500, 400), 3)])
 def test_groups_hold_so_many_pixels_and_never_nothing(stylizer: Stylizer, size: tuple[int, int], group: int) -> None:
-    assert painter(stylizer, size=size).group == group
+    assert painter(stylizer, size=size).hands.group == group
 
 
 def test_own_noise_depends_on_the_seed_and_the_frame_alone(stylizer: Stylizer) -> None:
@@ -172,13 +174,13 @@ def test_anchors_first_then_windows_in_any_order_and_side_by_side(stylizer: Styl
 
     windows = [stacked(held[: window.n_frames]) for window, held in shot_of(frames, 5)]
     ways = [Ways.through(images) for images in windows]
-    look = own.look(windows[0])
-    anchors = [own.anchor(windows[0][0], look)]
+    look = own.hands.look(windows[0])
+    anchors = [own.hands.anchor(windows[0][0], look)]
     for images, way in zip(windows, ways, strict=True):
-        anchors.append(own.anchor(images[-1], look, anchors[-1], way))
+        anchors.append(own.hands.anchor(images[-1], look, anchors[-1], way))
 
     def work(number: int) -> np.ndarray:  # type: ignore[type-arg]
-        return own.between(windows[number], look, ways[number], anchors[number], anchors[number + 1])
+        return own.hands.between(windows[number], look, ways[number], anchors[number], anchors[number + 1])
 
     order = [2, 0, 3, 1]
     with ThreadPoolExecutor(3) as workers:
@@ -197,7 +199,8 @@ def test_the_palette_of_a_shot_does_not_come_from_the_black_before_it(stylizer: 
     painted = [own.paint(window, held) for window, held in shot_of(black + frames, 5)]
     alone = own.paint(Window(0, 0, 5), frames[:5])
     assert abs(painted[2][2:4].mean((0, 1, 2)) - alone.mean((0, 1, 2))).max() < 6
-    assert own.look(stacked(black)).colours.table.sub(own.look(stacked(frames)).colours.table).abs().max() > 0.1
+    tables = [own.hands.look(stacked(part)).colours.table for part in (black, frames)]
+    assert (tables[0] - tables[1]).abs().max() > 0.1
 
 
 def test_windows_meet_in_their_anchors(stylizer: Stylizer) -> None:
@@ -234,7 +237,7 @@ def test_what_only_the_end_shows_is_painted_as_there(stylizer: Stylizer) -> None
 def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -> None:
     frames, own = pan(8), painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
     first = own.paint(Window(0, 0, 4), frames[:4])
-    alone = own.paint(Window(0, 0, 4), frames[:4], only=0)
+    alone = own.paint_one(Window(0, 0, 4), frames[:4], 0)
     np.testing.assert_allclose(alone[0], first[0], atol=TOLERANCE)
     rest = own.paint(Window(1, 4, 8), frames[4:])
     fresh = painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
@@ -294,7 +297,7 @@ def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:
 
 def test_a_stop_is_noticed_between_steps(stylizer: Stylizer) -> None:
     own = painter(stylizer, (599, 449, 299, 149, -1))
-    own.stop.set()
+    own.hands.stop.set()
 
     def work() -> None:
         with pytest.raises(Interrupted, match="interrupted"):
@@ -305,11 +308,11 @@ def test_a_stop_is_noticed_between_steps(stylizer: Stylizer) -> None:
 
 def test_network_time_adds_up(stylizer: Stylizer) -> None:
     own = painter(stylizer)
-    assert own.network_seconds == 0
+    assert own.hands.network_seconds == 0
     own.paint(Window(0, 0, 1), [frame(0)])
-    once = own.network_seconds
+    once = own.hands.network_seconds
     own.paint(Window(0, 0, 1), [frame(0)])
-    assert 0 < once < own.network_seconds
+    assert 0 < once < own.hands.network_seconds
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -231,3 +232,22 @@ def test_between_two_ffmpegs(clip: Clip, style: list[str], tmp_path: Path, betwe
     assert len(times(out)) == 20
     with av.open(str(out)) as container:
         assert len(container.streams.audio) == (0 if between == "yuv4mpegpipe" else 1)
+
+
+@pytest.mark.slow
+def test_it_can_be_stopped_while_nothing_comes(clip: Clip, style: list[str], tmp_path: Path) -> None:
+    data = film(clip, "film.mkv", 60).read_bytes()
+    command = [*STDVID, "-", *style, *FAST, "-o", str(tmp_path / "out.mkv")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        assert run.stderr is not None
+        run.stdin.write(data[: len(data) // 2])
+        run.stdin.flush()
+        time.sleep(20)  # it has begun, and waits for more
+        began = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        said = run.stderr.read().decode()
+        assert run.wait(30) == 130
+        assert time.monotonic() - began < 10
+    assert "error: interrupted" in said
+    assert not (tmp_path / "out.mkv").exists()

@@ -13,15 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from clips import picture
+from clips import film
 
 from stdvid import journal
 from stdvid.config import EncodeConfig, StylizeConfig, merge
 from stdvid.errors import InputError, Interrupted, OutputError, OutputExistsError, SourceChangedError
-from stdvid.painter import WindowPainter
 from stdvid.stylize import Job, plan, run
+from stdvid.window_painter import WindowPainter
 
 Clip = Callable[..., Path]
 Painted = list[int]
@@ -31,23 +30,15 @@ Painted = list[int]
 def painted(monkeypatch: pytest.MonkeyPatch) -> Painted:
     """First frames of the windows that were painted, in order."""
     windows: Painted = []
-    paint = WindowPainter.paint
+    begin = WindowPainter.begin
 
     def spy(self: WindowPainter, window: Any, *args: Any, **options: Any) -> Any:
-        result = paint(self, window, *args, **options)
+        result = begin(self, window, *args, **options)
         windows.append(window.start)
         return result
 
-    monkeypatch.setattr(WindowPainter, "paint", spy)
+    monkeypatch.setattr(WindowPainter, "begin", spy)
     return windows
-
-
-def film(clip: Clip, n: int = 16) -> Path:
-    """A pan, a cut to black, and a pan again, with sound."""
-    first, second = picture(96, 48, 1), picture(96, 48, 5)
-    images = [first[:, 2 * k : 2 * k + 64] if k < 6 else second[:, k : k + 64] for k in range(n)]
-    images[6] = images[7] = np.zeros_like(images[0])
-    return clip(f"film{n}.mp4", n=n, images=images, audio=1)
 
 
 def job(source: Path, style: Path, output: Path, mode: str = "full", **options: Any) -> Job:

@@ -8,10 +8,14 @@ will begin any more, and from then on those between the last reader and the firs
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from stdvid.errors import Interrupted
 
 STDIN = STDOUT = Path("-")
 """How standard input and output are written."""
@@ -66,14 +70,15 @@ class Tee:
                     continue
                 self._reading = True
                 self._lock.release()
+                data = b""  # the end for all, should this fail: FFmpeg asks again
                 try:
                     data = self._read(max(count, _CHUNK))
                 finally:
+                    self._ended = not data
                     self._lock.acquire()
                     self._reading = False
                     self._lock.notify_all()
                 self._held += data
-                self._ended = not data
             begin = at - self._first
             data = bytes(self._held[begin : begin + count])
             self._readers[who] = at + len(data)
@@ -110,11 +115,21 @@ class TeeReader:
 
 
 _standard_input: Tee | None = None
+_POLL_S = 0.2
 
 
-def standard_input() -> Tee:
-    """The one of this process."""
+def standard_input(stop: threading.Event | None = None) -> Tee:
+    """The one of this process; its readers raise Interrupted when `stop` is set, which the first call may give."""
     global _standard_input
     if _standard_input is None:
-        _standard_input = Tee(lambda count: os.read(sys.stdin.fileno(), count))
+        _standard_input = Tee(partial(_read, stop or threading.Event()))
     return _standard_input
+
+
+def _read(stop: threading.Event, count: int) -> bytes:
+    """Up to `count` bytes of standard input; none at its end. Raises Interrupted if `stop` is set while none come."""
+    number = sys.stdin.fileno()
+    while os.name == "posix" and not select.select([number], [], [], _POLL_S)[0]:
+        if stop.is_set():
+            raise Interrupted("interrupted; nothing was kept")
+    return os.read(number, count)

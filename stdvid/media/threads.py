@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -12,6 +13,12 @@ from typing import Generic, Self, TypeVar
 from stdvid.errors import InputError
 
 T = TypeVar("T")
+
+POLL_S = 0.2
+"""How often it is seen to a thread that gives nothing."""
+
+PARTING_S = 1.0
+"""A thread that is not needed any more and does nothing for so long, as it hangs in the system, is left behind."""
 
 
 class _End:
@@ -22,11 +29,16 @@ class _End:
 
 
 def prefetch(
-    items: Iterable[T], depth: int, pulse: Callable[[], object] = object, patience_s: float = math.inf
+    items: Iterable[T],
+    depth: int,
+    pulse: Callable[[], object] = object,
+    patience_s: float = math.inf,
+    check: Callable[[], object] = object,
 ) -> Iterator[T]:
     """Yield `items` in order while a thread computes up to `depth` of them ahead.
 
-    If no item comes for `patience_s` seconds and `pulse` returns what it returned before, it has stalled: InputError.
+    If `pulse` returns the same for `patience_s` seconds while an item is awaited, it has stalled: InputError. Meanwhile
+    `check` is called again and again, and may raise.
 
     An exception in the thread is raised here, in its turn. When the consumer stops early, the thread ends at its next
     item, and the generator behind `items` is closed in the thread that ran it.
@@ -59,20 +71,9 @@ def prefetch(
 
     thread = threading.Thread(target=produce, name="stdvid-decode", daemon=True)
     thread.start()
-    stalled, before = False, pulse()
     try:
         while True:
-            try:
-                item = ahead.get(timeout=None if math.isinf(patience_s) else patience_s)
-            except queue.Empty:
-                before, last = pulse(), before
-                stalled = before == last
-                if stalled:
-                    raise InputError(
-                        f"the input gave no frame for {patience_s:g} s; one that can be read is needed; check the "
-                        "disk, or wait longer with --limit stall=N"
-                    ) from None
-                continue
+            item = _next(ahead, pulse, patience_s, check)
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
@@ -80,8 +81,26 @@ def prefetch(
             yield item
     finally:
         abandoned.set()
-        if not stalled:
-            thread.join()
+        last: object = None
+        while thread.is_alive() and (now := pulse()) != last:
+            last = now
+            thread.join(PARTING_S)
+
+
+def _next(ahead: queue.Queue[T], pulse: Callable[[], object], patience_s: float, check: Callable[[], object]) -> T:
+    since, before = time.monotonic(), pulse()
+    while True:
+        try:
+            return ahead.get(timeout=min(POLL_S, patience_s))
+        except queue.Empty:
+            check()
+            if (now := pulse()) != before:
+                since, before = time.monotonic(), now
+            if time.monotonic() - since >= patience_s:
+                raise InputError(
+                    f"the input gave no frame for {patience_s:g} s; one that can be read is needed; check the disk, or "
+                    "wait longer with --limit stall=N"
+                ) from None
 
 
 class Background(Generic[T]):

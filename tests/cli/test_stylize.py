@@ -62,13 +62,15 @@ class Library:
     runs: int = 0
     before_frame: Callable[[int], None] = lambda index: None
 
-    def plan(self, job: Job) -> Plan:
+    def plan(self, job: Job, devices: frozenset[str] | None = None) -> Plan:
         self.jobs.append(job)
         if job.output.exists() and job.overwrite is not True:
             raise OutputExistsError(f"{job.output}: exists already; use -y")
         return Plan(job.output, ("strength rounds to 0.6",))
 
-    def run(self, plan: Plan, on_progress: Callable[[Progress], None], stop: threading.Event) -> Result:
+    def run(
+        self, plan: Plan, on_progress: Callable[[Progress], None], stop: threading.Event, cluster: None = None
+    ) -> Result:
         self.runs += 1
         for index in range(4):
             self.before_frame(index)

@@ -86,13 +86,17 @@ def test_student_resumes_bit_for_bit_with_its_banks(
     equal_checkpoints(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_pictures_cut_by_other_processes_are_the_same(
-    teacher_settings: TeacherSettings, student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
-) -> None:
+def test_pictures_cut_by_other_processes_are_the_same(teacher_settings: TeacherSettings, tmp_path: Path) -> None:
     helped = dataclasses.replace(teacher_settings.data, workers=2)
     go(build_teacher(teacher_settings, tmp_path / "alone", "cpu"), 3)
     go(build_teacher(dataclasses.replace(teacher_settings, data=helped), tmp_path / "helped", "cpu"), 3)
     equal_checkpoints(tmp_path / "alone", tmp_path / "helped")
+
+
+@pytest.mark.slow
+def test_pictures_for_a_student_cut_by_other_processes_are_the_same(
+    student_settings: StudentSettings, teacher_run: Path, tmp_path: Path
+) -> None:
     loss = dataclasses.replace(student_settings.loss, style=1.0, style_batch=2, style_crop_px=64)
     student = dataclasses.replace(student_settings, teacher=str(teacher_run), loss=loss)
     go(build_student(student, tmp_path / "student", "cpu"), 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from stdvid.errors import InputError, UsageError
+from stdvid.errors import InputError, Interrupted, UsageError
 from stdvid.media.limits import Limits
 from stdvid.media.opening import REFUSED_FORMATS, open_input
 from stdvid.media.probe import probe
@@ -105,14 +106,14 @@ def test_limits_are_read_and_mistakes_said() -> None:
 
 
 def test_who_stalls_is_left_behind_and_who_is_slow_is_not() -> None:
-    decoded = [0]
+    decoded, ended = [0], threading.Event()
 
     def slow() -> Iterator[int]:
         for step in range(8):  # a window that takes long, while frames come
             time.sleep(0.1)
             decoded[0] = step
         yield 1
-        time.sleep(3)
+        ended.wait(3)
         yield 2
 
     items = prefetch(slow(), 1, lambda: decoded[0], 0.3)
@@ -121,3 +122,25 @@ def test_who_stalls_is_left_behind_and_who_is_slow_is_not() -> None:
     with pytest.raises(InputError, match="gave no frame"):
         next(items)
     assert time.monotonic() - began < 2
+    ended.set()
+
+
+def test_who_waits_for_what_never_comes_can_be_stopped() -> None:
+    ended, asked = threading.Event(), threading.Event()
+
+    def hangs() -> Iterator[int]:
+        yield 1
+        ended.wait(20)
+
+    def check() -> None:
+        if asked.is_set():
+            raise Interrupted("interrupted")
+
+    items = prefetch(hangs(), 1, lambda: 0, check=check)
+    assert next(items) == 1
+    threading.Timer(0.1, asked.set).start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        next(items)
+    assert time.monotonic() - began < 5
+    ended.set()

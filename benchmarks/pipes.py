@@ -1,0 +1,48 @@
+"""Through pipes against file to file: the same clip, in turn, and the ratio of the times.
+
+    python benchmarks/pipes.py clip.mp4 --style starry.png --rounds 3 -- --size 144
+
+Whole processes are timed, with their start. The pipes: `cat clip | stdvid stylize - -o - | cat > out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--style", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("options", nargs="*", help="further options of stylize, after --")
+    arguments = parser.parse_args()
+    command = [str(Path(sys.executable).with_name("stdvid")), "stylize", "--style", str(arguments.style), "-q"]
+    command += arguments.options
+    seconds: dict[str, list[float]] = {"files": [], "pipes": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(arguments.rounds):
+            began = time.monotonic()
+            subprocess.run([*command, str(arguments.clip), "-o", str(Path(folder, f"{number}.mkv"))], check=True)
+            seconds["files"].append(time.monotonic() - began)
+            began = time.monotonic()
+            with Path(folder, f"{number}.nut").open("wb") as target:
+                cat = subprocess.Popen(["cat", str(arguments.clip)], stdout=subprocess.PIPE)
+                run = subprocess.Popen([*command, "-", "-o", "-"], stdin=cat.stdout, stdout=subprocess.PIPE)
+                subprocess.run(["cat"], stdin=run.stdout, stdout=target, check=True)
+            if run.wait() or cat.wait():
+                raise SystemExit("a part of the pipeline failed")
+            seconds["pipes"].append(time.monotonic() - began)
+    files, pipes = (statistics.median(seconds[name]) for name in ("files", "pipes"))
+    listed = {name: [round(value, 1) for value in values] for name, values in seconds.items()}
+    print(f"seconds {listed}; medians: pipes have {100 * files / pipes:.1f} % of the throughput of files")
+
+
+if __name__ == "__main__":
+    main()
