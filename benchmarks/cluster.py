@@ -28,7 +28,13 @@ def stylized(source: Path, output: Path, address: str, arguments: argparse.Names
     """Seconds of a run, by its own report: from the start of decoding to the finished file."""
     words = [str(Path(sys.executable).with_name("stdvid")), "stylize", str(source), "--style", str(arguments.style)]
     words += ["-o", str(output), "--size", str(arguments.size), "--window", str(arguments.window), "--json", "-q"]
-    words += ["--end", f"{1 + arguments.windows * (arguments.window - 1)}f", "--ray", address, *arguments.options]
+    words += [
+        "--end",
+        f"{1 + arguments.windows * (arguments.window - 1)}f",
+        "--ray",
+        address,
+        *arguments.options.split(),
+    ]
     done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
 
@@ -41,7 +47,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=8)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("options", nargs="*", help="further options of stylize, after --")
+    parser.add_argument("--options", default="", help="further options of stylize, as one word")
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1"}
     with av.open(str(arguments.clip)) as clip:

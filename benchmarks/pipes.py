@@ -1,6 +1,6 @@
 """Through pipes against file to file: the same clip, in turn, and the ratio of the times.
 
-    python benchmarks/pipes.py clip.mp4 --style starry.png --rounds 3 -- --size 144
+    python benchmarks/pipes.py clip.mp4 --style starry.png --rounds 3 --options "--size 96"
 
 Whole processes are timed, with their start. The pipes: `cat clip | stdvid stylize - -o - | cat > out`.
 """
@@ -21,10 +21,10 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--style", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("options", nargs="*", help="further options of stylize, after --")
+    parser.add_argument("--options", default="", help="further options of stylize, as one word")
     arguments = parser.parse_args()
     command = [str(Path(sys.executable).with_name("stdvid")), "stylize", "--style", str(arguments.style), "-q"]
-    command += arguments.options
+    command += arguments.options.split()
     seconds: dict[str, list[float]] = {"files": [], "pipes": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
