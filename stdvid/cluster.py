@@ -149,6 +149,8 @@ class RemotePainter:
         self._order, self._patience_s = ray.put(order), job.limits.stall
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, memory=mib * 2**20, max_retries=RETRIES)(_work)
         self._unfinished: list[Any] = []  # the seconds that each task took, which are there when it is done
+        self._images: Images | None = None
+        self._images_sent: Any = None
         self.network_seconds = 0.0
 
     @property
@@ -158,15 +160,15 @@ class RemotePainter:
 
     def look(self, images: Images) -> Any:
         """A task; see `Painter`."""
-        return self._begin("look", images)
+        return self._begin("look", self._sent(images))
 
     def ways(self, images: Images) -> Any:
         """A task; see `Painter`."""
-        return self._begin("ways", images)
+        return self._begin("ways", self._sent(images))
 
     def apart(self, images: Images, index: int, look: Any) -> Any:
         """A task; see `Painter`."""
-        return self._begin("apart", images, index, look)
+        return self._begin("apart", self._sent(images), index, look)
 
     def anchor(self, image: Image, look: Any, first: Any = None, ways: Any = None) -> Any:
         """A task; see `Painter`."""
@@ -174,11 +176,11 @@ class RemotePainter:
 
     def between(self, images: Images, look: Any, ways: Any, first: Any, last: Any) -> Any:
         """A task; see `Painter`."""
-        return self._begin("between", images, look, ways, first, last)
+        return self._begin("between", self._sent(images), look, ways, first, last)
 
     def chain(self, images: Images, look: Any, before: Any) -> Any:
         """A task; see `Painter`."""
-        return self._begin("chain", images, look, before, results=2)
+        return self._begin("chain", self._sent(images), look, before, results=2)
 
     def value(self, painted: T) -> T:
         """What a task has returned; waits for it."""
@@ -207,6 +209,12 @@ class RemotePainter:
         """Give up what is not finished."""
         for task in self._unfinished:
             self._ray.cancel(task)
+
+    def _sent(self, images: Images) -> Any:
+        """The frames of a window where workers can fetch them, put there once for all of its tasks."""
+        if self._images is not images:
+            self._images, self._images_sent = images, self._ray.put(images)
+        return self._images_sent
 
     def _begin(self, method: str, *given: Any, results: int = 1) -> Any:
         task = self._task.options(num_returns=results + 1)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -155,10 +155,13 @@ def _record(
         if stop.is_set():
             raise Interrupted("interrupted")
 
-    with _reader(planned) as reader:
-        windows = noted(
+    with (
+        _reader(planned) as reader,
+        closing(
             prefetch(_windows(reader, job.config), 1, lambda: reader.frames_decoded, job.limits.stall, check)
-        )
+        ) as coming,
+    ):
+        windows = noted(coming)
         number = 0
         for window, frames in islice(windows, recording.windows):
             number += 1

@@ -117,6 +117,7 @@ def test_workers_of_another_version_are_refused(
     wanted = job(film(clip), style, tmp_path / "out.mkv")
     with pytest.raises(ModelError, match=r"0\.0\.1 is needed, as here"):
         run(plan(wanted), cluster=cluster)
+    assert not any(thread.name == "stdvid-decode" for thread in threading.enumerate())
     assert not journal.folder_of(wanted.output).exists()
 
 

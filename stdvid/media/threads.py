@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -34,7 +34,7 @@ def prefetch(
     pulse: Callable[[], object] = object,
     patience_s: float = math.inf,
     check: Callable[[], object] = object,
-) -> Iterator[T]:
+) -> Generator[T]:
     """Yield `items` in order while a thread computes up to `depth` of them ahead.
 
     If `pulse` returns the same for `patience_s` seconds while an item is awaited, it has stalled: InputError. Meanwhile
