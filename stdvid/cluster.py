@@ -51,6 +51,7 @@ WINDOWS_PER_WORKER = 2
 KNOCK_S = 5.0
 """How long an address may take to answer."""
 
+_ADDRESSES = "HOST:PORT, ray://HOST:PORT, auto or local are allowed"
 _POLL_S = 0.2
 
 
@@ -74,20 +75,20 @@ class Cluster:
         self.address, self.runs = address, 1
 
     def __enter__(self) -> Self:
-        """Raises ClusterError if there is no cluster at the address."""
+        """Raises ClusterError if there is no cluster at the address, UsageError if it is none."""
         self._began = not self._ray.is_initialized()
         if self._began:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
             own: dict[str, Any] = {"include_dashboard": False} if self.address == "local" else {}
             try:
                 _knock(self.address)
                 with _own_signals():
                     self._ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, **own)
             except (OSError, RuntimeError, ValueError, AssertionError) as exc:
-                words = " ".join(str(exc).split())[:200]
+                words = " ".join(str(exc).split()).split(". ")[0][:200]
                 raise ClusterError(
-                    f"--ray {self.address}: no cluster there ({words}); HOST:PORT, ray://HOST:PORT, auto or local are "
-                    "allowed; see `ray status`"
+                    f"--ray {self.address}: no cluster there ({words}); {_ADDRESSES}; see `ray status`"
                 ) from exc
         return self
 
@@ -146,7 +147,8 @@ class RemotePainter:
             device=planned.device.type,
             threads=cpus,
         )
-        self._order, self._patience_s = ray.put(order), job.limits.stall
+        self._order = ray.put(order)
+        self._patience_s = 0.0 if cluster.address == "local" else job.limits.stall  # where no other worker can come
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, memory=mib * 2**20, max_retries=RETRIES)(_work)
         self._unfinished: list[Any] = []  # the seconds that each task took, which are there when it is done
         self._images: Images | None = None
@@ -225,9 +227,10 @@ class RemotePainter:
     def _nobody(self) -> str:
         cpus, mib, gpus = self._needs
         wanted = f"{cpus} CPU{'s' * (cpus > 1)}, {mib} MiB" + (", 1 GPU" if gpus else "")
+        waited = f" in {self._patience_s:g} s" if self._patience_s else ""
         return (
-            f"--ray {self._cluster.address}: no worker with {wanted} for {self._patience_s:g} s; one is needed; start "
-            "one, lower --threads or --size, or wait longer with --limit stall=N"
+            f"--ray {self._cluster.address}: no worker with {wanted}{waited}; there has to be one; lower "
+            "--threads or --size, start another worker, or wait longer with --limit stall=N"
         )
 
     def _check(self) -> None:
@@ -317,9 +320,11 @@ def moved(value: Any, device: torch.device) -> Any:
 
 
 def _knock(address: str) -> None:
-    """OSError or ValueError where nobody listens: Ray would try for minutes."""
+    """OSError where nobody listens: Ray would try for minutes. UsageError for what is no address."""
     if address not in ("auto", "local"):
         host, _, port = address.removeprefix("ray://").rpartition(":")
+        if not host or not port.isdecimal():
+            raise UsageError(f"--ray '{address}' is no address; {_ADDRESSES}")
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
 
 

@@ -106,8 +106,10 @@ def run(
                     notes = _record(planned, hands, recording, on_progress, stop, started)
                     network_s = hands.network_seconds
     except Interrupted as exc:
-        kept = f"{recording.frames} frames are kept: run the same command again to go on"
-        raise Interrupted(f"interrupted; {kept if job.resume and not piped else 'nothing was kept'}") from exc
+        kept = "nothing was kept"
+        if job.resume and recording.frames and not piped:
+            kept = f"{recording.frames} frames are kept: run the same command again to go on"
+        raise Interrupted(f"interrupted; {kept}") from exc
     seconds = time.monotonic() - started
     return Result(job.output, recording.frames, resumed, seconds, network_s, [*notes, *recording.notes])
 

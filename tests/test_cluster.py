@@ -61,7 +61,13 @@ def job(source: Path, style: Path, output: Path, mode: str = "full", **options: 
     return Job(**{"source": source, "styles": (style,), "output": output, "config": config, "threads": 1, **options})
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "ray://", "127.0.0.1", "no such host:1"])
+@pytest.mark.parametrize("address", ["", "foo", "ray://", "127.0.0.1", "host:port"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=f"--ray '{address}' is no address; HOST:PORT"), Cluster(address):
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no such host:1"])
 def test_where_no_cluster_is_it_is_said_at_once(address: str) -> None:
     with pytest.raises(ClusterError, match=f"--ray {address}: no cluster there"), Cluster(address):
         pass
@@ -124,7 +130,7 @@ def test_workers_of_another_version_are_refused(
 def test_where_no_worker_is_large_enough_it_ends(clip: Clip, style: Path, tmp_path: Path, cluster: Cluster) -> None:
     wanted = job(film(clip), style, tmp_path / "out.mkv", threads=64)
     wanted = dataclasses.replace(wanted, limits=dataclasses.replace(wanted.limits, stall=1))
-    with pytest.raises(ClusterError, match=r"no worker with 64 CPUs, \d+ MiB for 1 s; .*lower --threads"):
+    with pytest.raises(ClusterError, match=r"no worker with 64 CPUs, \d+ MiB in 1 s; .*lower --threads"):
         run(plan(wanted), cluster=cluster)
 
 
