@@ -50,7 +50,7 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 
 # One process a core, of one thread each: most tests are too small for threads to share.
-PYTEST = env OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
+PYTEST = env OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test: $(READY) ## the fast tests
 	$(PYTEST) -m 'not slow and not gpu and not bench'

@@ -14,27 +14,21 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import av
+from commands import stylize
 from endurance import looped
 from ray.cluster_utils import Cluster
 
 
 def stylized(source: Path, output: Path, address: str, arguments: argparse.Namespace) -> float:
     """Seconds of a run, by its own report: from the start of decoding to the finished file."""
-    words = [str(Path(sys.executable).with_name("stdvid")), "stylize", str(source), "--style", str(arguments.style)]
-    words += ["-o", str(output), "--size", str(arguments.size), "--window", str(arguments.window), "--json", "-q"]
-    words += [
-        "--end",
-        f"{1 + arguments.windows * (arguments.window - 1)}f",
-        "--ray",
-        address,
-        *arguments.options.split(),
-    ]
+    end = f"{1 + arguments.windows * (arguments.window - 1)}f"
+    options = ["--size", arguments.size, "--window", arguments.window, "--end", end, *arguments.options.split()]
+    words = stylize(source, arguments.style, output, *options, "--ray", address, "--json")
     done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
 

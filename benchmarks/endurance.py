@@ -11,12 +11,12 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import av
+from commands import stylize
 
 
 def looped(clip: Path, seconds: float, target: Path) -> Path:
@@ -57,9 +57,8 @@ def content(path: Path) -> tuple[list[float], list[int]]:
 def stylized(source: Path, arguments: argparse.Namespace) -> tuple[Path, float]:
     """The output, and the peak of the memory in MiB."""
     output = source.with_suffix(".out.mkv")
-    words = [str(Path(sys.executable).with_name("stdvid")), "stylize", str(source), "--style", str(arguments.style)]
-    words += ["-o", str(output), "--size", str(arguments.size), "--steps", "1", "--style-guidance", "0", "-q", "--json"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    options = ["--size", arguments.size, "--steps", 1, "--style-guidance", 0, "--json"]
+    process = subprocess.Popen(stylize(source, arguments.style, output, *options), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{source.name}: exit {os.waitstatus_to_exitcode(status)}")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from commands import stylize
 
 
 def main() -> None:
@@ -23,18 +24,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--options", default="", help="further options of stylize, as one word")
     arguments = parser.parse_args()
-    command = [str(Path(sys.executable).with_name("stdvid")), "stylize", "--style", str(arguments.style), "-q"]
-    command += arguments.options.split()
+    options = arguments.options.split()
+    piped = stylize("-", arguments.style, "-", *options)
     seconds: dict[str, list[float]] = {"files": [], "pipes": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             began = time.monotonic()
-            subprocess.run([*command, str(arguments.clip), "-o", str(Path(folder, f"{number}.mkv"))], check=True)
+            words = stylize(arguments.clip, arguments.style, Path(folder, f"{number}.mkv"), *options)
+            subprocess.run(words, check=True)
             seconds["files"].append(time.monotonic() - began)
             began = time.monotonic()
             with Path(folder, f"{number}.nut").open("wb") as target:
                 cat = subprocess.Popen(["cat", str(arguments.clip)], stdout=subprocess.PIPE)
-                run = subprocess.Popen([*command, "-", "-o", "-"], stdin=cat.stdout, stdout=subprocess.PIPE)
+                run = subprocess.Popen(piped, stdin=cat.stdout, stdout=subprocess.PIPE)
                 subprocess.run(["cat"], stdin=run.stdout, stdout=target, check=True)
             if run.wait() or cat.wait():
                 raise SystemExit("a part of the pipeline failed")

@@ -14,31 +14,21 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+from commands import stylize
 
 from stdvid.journal import folder_of
 
 
 def command(arguments: argparse.Namespace, output: Path) -> list[str]:
     """The command line that is run and killed."""
-    words = [str(Path(sys.executable).with_name("stdvid")), "stylize", str(arguments.clip)]
-    words += [
-        "--style",
-        str(arguments.style),
-        "-o",
-        str(output),
-        "--size",
-        str(arguments.size),
-        "--end",
-        f"{arguments.frames}f",
-        "--threads",
-        "1",
-    ]
-    return [*words, "--style-guidance", str(arguments.style_guidance), "--window", "8", "-q", "--json", "--verify"]
+    options = ["--size", arguments.size, "--end", f"{arguments.frames}f", "--threads", 1, "--window", 8, "--verify"]
+    guidance = ["--style-guidance", arguments.style_guidance]
+    return stylize(arguments.clip, arguments.style, output, *options, *guidance, "--json")
 
 
 def stage(output: Path) -> str:

@@ -192,19 +192,9 @@ class RemotePainter:
             if time.monotonic() - began > self._patience_s and not self._cluster.slots(*self._needs):
                 raise ClusterError(self._nobody())
         self._check()
-        try:
-            result: T = self._ray.get(painted)
-        except self._ray.exceptions.RayTaskError as exc:
-            if isinstance(exc.cause, StdvidError):
-                raise exc.cause from exc
-            raise
-        except self._ray.exceptions.RayError as exc:
-            words = " ".join(str(exc).split())[:200]
-            raise ClusterError(
-                f"--ray {self._cluster.address}: work is lost ({words}); workers that stay are needed; see `ray status`"
-                ", and run the same command again to go on"
-            ) from exc
-        self._settle()
+        result: T = self._get(painted)
+        done, self._unfinished = self._ray.wait(self._unfinished, num_returns=len(self._unfinished), timeout=0)
+        self.network_seconds += sum(self._get(done))
         return result
 
     def cancel(self) -> None:
@@ -237,9 +227,20 @@ class RemotePainter:
         if self._stop.is_set():
             raise Interrupted("interrupted")
 
-    def _settle(self) -> None:
-        done, self._unfinished = self._ray.wait(self._unfinished, num_returns=len(self._unfinished), timeout=0)
-        self.network_seconds += sum(self._ray.get(done))
+    def _get(self, promised: Any) -> Any:
+        """What is there, or what went wrong with it, as an error of ours."""
+        try:
+            return self._ray.get(promised)
+        except self._ray.exceptions.RayTaskError as exc:
+            if isinstance(exc.cause, StdvidError):
+                raise exc.cause from exc
+            raise
+        except self._ray.exceptions.RayError as exc:
+            words = " ".join(str(exc).split())[:200]
+            raise ClusterError(
+                f"--ray {self._cluster.address}: work is lost ({words}); workers that stay are needed; see `ray status`"
+                ", and run the same command again to go on"
+            ) from exc
 
 
 @dataclass(frozen=True)

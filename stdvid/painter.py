@@ -179,7 +179,7 @@ class Painter:
         if trail is None:
             raise ValueError("no frames to paint")
         result = np.concatenate(painted)
-        return result, Handed(result[len(result) - self.config.video.overlap :], trail)
+        return result, Handed(result[max(0, len(result) - self.config.video.overlap) :], trail)
 
     def value(self, painted: P) -> P:
         """What a method has returned, when it is there: at once."""
