@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stdvid.config import find_preset, from_toml, merge
+from stdvid.config import find_preset
 from stdvid.distill.build import build_student
 from stdvid.distill.settings import StudentSettings
 from stdvid.distill.trainer import Run
+from stdvid.schema import from_toml, merge
 
 
 def make_run(preset: str, arguments: argparse.Namespace, folder: Path) -> Run:

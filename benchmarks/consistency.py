@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from stdvid.compare import compare
-from stdvid.config import StylizeConfig, load_preset, merge
+from stdvid.config import StylizeConfig, load_preset
 from stdvid.errors import StdvidError
 from stdvid.media.timebase import TimePoint
 from stdvid.painter import read_reference
+from stdvid.schema import merge
 from stdvid.stylize import Job, plan, run
 
 LOSSLESS = {"codec": "libx264rgb", "crf": 0, "enc": {"preset": "ultrafast"}}

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from stdvid.config import SamplingConfig, StylizeConfig, find_preset, from_toml
+from stdvid.config import SamplingConfig, StylizeConfig, find_preset
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Pool, load_pool, step_rng
 from stdvid.distill.settings import TeacherSettings
@@ -42,6 +42,7 @@ from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.stylizer import to_frames, to_tensor
 from stdvid.painter import REFERENCE_SHORT_SIDE_PX, Painter
 from stdvid.picture_losses import stroke_picture
+from stdvid.schema import from_toml
 from stdvid.temporal.windows import Window
 from stdvid.window_painter import WindowPainter
 

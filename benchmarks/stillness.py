@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdvid.compare import compare
-from stdvid.config import StylizeConfig, load_preset, merge
+from stdvid.config import StylizeConfig, load_preset
 from stdvid.media.reader import PyAVReader
 from stdvid.painter import Painter, read_reference, stacked
+from stdvid.schema import merge
 from stdvid.stylize import Job, plan, run
 
 Image = NDArray[np.uint8]
@@ -69,7 +70,7 @@ def frames_of(path: Path) -> list[Image]:
 def drift(source: Path, output: Path, style: Path, config: StylizeConfig) -> str:
     """Gaps of mean colour between frames of a clip and the same frames painted alone."""
     planned = plan(Job(source, (style,), output.with_name("alone.mkv"), config))
-    stylizer = planned.bundle.load(planned.network, planned.device)
+    stylizer = planned.model.load(planned.network, planned.device)
     read = stylizer.read_style([read_reference(style)], config.sampling.style_scale)
     painter = Painter(stylizer, read, planned.times, config, planned.size, threading.Event())
     with PyAVReader(source, size=planned.size) as reader:

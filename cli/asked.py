@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from stdvid.config import EncodeConfig
     from stdvid.stylize import Job
 
-_SAMPLING = ("strength", "steps", "guidance", "style_scale", "style_guidance", "color", "seed")
+_SAMPLING = (
+    "strength",
+    "steps",
+    "guidance",
+    "style_scale",
+    "style_guidance",
+    "color",
+    "prompt",
+    "negative_prompt",
+    "seed",
+)
 _VIDEO = ("size", "window", "overlap", "consistency")
 _OPTION_NAMES = {
     **{f"sampling.{name}": f"--{name.replace('_', '-')}" for name in _SAMPLING},

@@ -224,7 +224,8 @@ def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int |
 
 def _settings(cls: type[T], config: Path | None, default: str, overrides: dict[str, Any], pairs: list[str] | None) -> T:
     """Defaults < preset < KEY=VALUE < options of their own."""
-    from stdvid.config import find_preset, from_toml, merge
+    from stdvid.config import find_preset
+    from stdvid.schema import from_toml, merge
 
     resolved = from_toml(cls, find_preset(str(config or default), "distill"))
     for pair in pairs or []:

@@ -148,9 +148,10 @@ def _styles() -> Iterator[Finding]:
 def _models() -> Iterator[Finding]:
     from stdvid.config import load_preset, preset_names
     from stdvid.models.bundle import bundle_names, read_bundle
+    from stdvid.models.catalogue import is_bundle
 
     embedded = bundle_names()
-    wanted = {load_preset(name).model.base for name in preset_names()}
+    wanted = {base for base in (load_preset(name).model.base for name in preset_names()) if is_bundle(base)}
     for name in sorted(wanted.union(embedded)):
         try:
             bundle = read_bundle(name)

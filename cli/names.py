@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from stdvid.config import unknown_name
 from stdvid.errors import UsageError
+from stdvid.schema import unknown_name
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 """Inputs that make one picture, not a clip (GIF and animated formats count as clips)."""

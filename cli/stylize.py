@@ -115,6 +115,16 @@ def stylize(
         float | None,
         typer.Option(metavar="F", help="0 to 1: how far the palette moves to the reference's.", rich_help_panel=_LOOK),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="What is to be seen, for models that read; any length.", rich_help_panel=_LOOK
+        ),
+    ] = None,
+    negative_prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What is not to be seen; needs a --guidance above 1.", rich_help_panel=_LOOK),
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the noise.", rich_help_panel=_LOOK)] = None,
     size: Annotated[
         str | None,

@@ -35,8 +35,8 @@ from torch import Tensor
 from stdvid import __version__
 from stdvid.config import StylizeConfig
 from stdvid.errors import ClusterError, Interrupted, ModelError, StdvidError, UsageError
-from stdvid.models.bundle import NetworkEntry, read_bundle
-from stdvid.models.stylizer import Stylizer
+from stdvid.models.catalogue import load_model
+from stdvid.models.network import NetworkEntry
 from stdvid.painter import Image, Images, Painter, read_reference
 from stdvid.planning import Plan
 
@@ -138,7 +138,6 @@ class RemotePainter:
         order = _Order(
             id=uuid.uuid4().hex,
             version=__version__,
-            base=job.config.model.base,
             network=planned.network,
             references=tuple(read_reference(path) for path in job.styles),
             times=planned.times,
@@ -249,7 +248,6 @@ class _Order:
 
     id: str
     version: str
-    base: str
     network: NetworkEntry
     references: tuple[NDArray[np.uint8], ...]
     times: tuple[int, ...]
@@ -283,17 +281,10 @@ def _painter(order: _Order) -> Painter:
         )
     torch.set_num_threads(order.threads)
     cv2.setNumThreads(order.threads)
-    stylizer = _stylizer(order.base, order.network, order.device)
-    style = stylizer.read_style(order.references, order.config.sampling.style_scale)
-    return Painter(stylizer, style, order.times, order.config, order.size, threading.Event())
-
-
-@functools.lru_cache(1)
-def _stylizer(base: str, network: NetworkEntry, device: str) -> Stylizer:
-    bundle = read_bundle(base)
-    if network not in bundle.networks:
-        raise ModelError(f"a worker has another model '{base}'; the same is needed as here; copy it to every machine")
-    return bundle.load(network, torch.device(device))
+    config = order.config
+    stylizer = load_model(config.model, config.sampling, order.network, torch.device(order.device))
+    style = stylizer.read_style(order.references, config.sampling.style_scale)
+    return Painter(stylizer, style, order.times, config, order.size, threading.Event())
 
 
 @contextmanager

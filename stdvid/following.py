@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.models.anchor_attention import Memory
-from stdvid.models.nano import decode, encode
-from stdvid.models.stylizer import BORDER_PX
+from stdvid.models.canvas import Canvas
 from stdvid.temporal.propagate import (
     Match,
     Picture,
     around,
     carry_places,
+    coarser,
     continued,
     follow,
     follow_drawn,
@@ -36,14 +36,12 @@ from stdvid.temporal.propagate import (
 Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
 """Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in rows and columns."""
 
-X0_LIMIT = 1.1
-"""Estimates stay within this: interpolation overshoots."""
-
 
 @dataclass
 class Trail:
-    """What a painted frame hands on to others; `x_0`, by time t, and what was `drawn` upon the last one are padded as
-    the network sees them; the light `lit` that painting added is not. `memory`: what an anchor attended to."""
+    """What a painted frame hands on to others: the `places` of its noise and its `x_0`, by time t, in cells of the
+    canvas; in pixels what was `drawn` upon the last one, and the light `lit` that painting added. x_0 and drawn are
+    padded as the network sees them. `memory`: what an anchor attended to."""
 
     image: NDArray[np.uint8]
     places: Picture
@@ -79,48 +77,60 @@ Source = tuple[Trail, Match]
 
 
 class Following:
-    """Some frames of a shot, each taking over from its sources what these show of it."""
+    """Some frames of a shot, each taking over from its sources what these show of it.
 
-    def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]]) -> None:
+    Frames that are painted already may be among them, for a network that sees frames together: they keep what they
+    have.
+    """
+
+    def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]], canvas: Canvas) -> None:
         """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
-        self.frames, self.sources = frames, sources
+        self.frames, self.sources, self.canvas = frames, sources, canvas
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
-        picture = _pictures(decode(first[:1]))[0]
-        padded = places_of(*picture.shape[:2]) - BORDER_PX
-        return _latents([noise_at(picture, continued(frame.places, padded)) for frame in self.frames]).to(first)
+        picture = _pictures(self.canvas.cells(first[:1]))[0]
+        padded = places_of(*picture.shape[:2]) - self.canvas.border_px // self.canvas.cell_px
+        return self._latents([noise_at(picture, continued(frame.places, padded)) for frame in self.frames]).to(first)
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
-        for picture, ours, sources in zip(_pictures(decode(x_0)), self.frames, self.sources, strict=True):
-            inside = _inside(ours)
+        for picture, ours, sources in zip(_pictures(self.canvas.cells(x_0)), self.frames, self.sources, strict=True):
+            if t in ours.x_0:
+                continue
+            inside = _inside(ours.places, self.canvas.border_px // self.canvas.cell_px)
             for theirs, found in sources:
+                found = coarser(found, self.canvas.cell_px)
                 picture[inside] = follow(picture[inside], theirs.x_0[t][inside], found)
-            ours.x_0[t] = picture.clip(-X0_LIMIT, X0_LIMIT)
-        return _latents([frame.x_0[t] for frame in self.frames]).to(x_0)
+            ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
+        return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)
 
-    def draw(self, x_0: Tensor, content: Tensor, draw: Draw) -> Tensor:
-        """The last estimates [T, C, h, w] with what was drawn upon their sources, and more where these end.
+    def draw(self, pictures: Tensor, contents: Tensor, draw: Draw) -> Tensor:
+        """Pictures of the last estimates, [T, 3, H, W], with what was drawn upon their sources, and more where these
+        end.
 
-        `content`: latents of the frames in the colours wanted, of the same shape.
+        `contents`: the frames in the colours wanted, of the same shape.
         """
-        contents = decode(content)
         grounds = _pictures(contents)
-        for number, picture in enumerate(_pictures(decode(x_0))):
+        for number, picture in enumerate(_pictures(pictures)):
             ours, sources = self.frames[number], self.sources[number]
-            inside = _inside(ours)
+            if ours.drawn is not None:
+                continue
+            inside = _inside(ours.image, self.canvas.border_px)
             ground = grounds[number][inside]
             for theirs, found in sources:
                 if theirs.drawn is not None and theirs.lit is not None:
                     picture[inside] = follow_drawn(picture[inside], theirs.drawn[inside], theirs.lit, found, ground)
-            where = _bordered(_new(ours, sources), picture.shape[:2])
+            where = _bordered(_new(ours, sources), picture.shape[:2], self.canvas.border_px)
             if box := around(where):
-                started, allowed = (_tensor(array).to(x_0) for array in (picture, where))
+                started, allowed = (_tensor(array).to(pictures) for array in (picture, where))
                 picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
             ours.drawn = picture
             ours.lit = light(picture[inside] - ground)
-        return _latents([frame.drawn for frame in self.frames if frame.drawn is not None]).to(x_0)
+        return torch.cat([_tensor(frame.drawn) for frame in self.frames if frame.drawn is not None]).to(pictures)
+
+    def _latents(self, pictures: list[Picture]) -> Tensor:
+        return self.canvas.latents(torch.cat([_tensor(picture) for picture in pictures]))
 
 
 def _new(frame: Trail, sources: Sequence[Source]) -> Picture:
@@ -131,24 +141,25 @@ def _new(frame: Trail, sources: Sequence[Source]) -> Picture:
     return new
 
 
-def begun(image: NDArray[np.uint8], sources: Sequence[Source]) -> Trail:
+def begun(image: NDArray[np.uint8], sources: Sequence[Source], canvas: Canvas) -> Trail:
     """The trail of a frame that is still to be painted: the noise under it has moved along with the best source."""
-    places = own = places_of(*image.shape[:2])
+    places = own = places_of(*(-(-side // canvas.cell_px) for side in image.shape[:2]))
     for theirs, found in reversed(sources):
-        places = np.where((places == own).all(-1, keepdims=True), carry_places(theirs.places, found), places)
+        carried = carry_places(theirs.places, coarser(found, canvas.cell_px))
+        places = np.where((places == own).all(-1, keepdims=True), carried, places)
     return Trail(image, places)
 
 
-def _inside(trail: Trail) -> tuple[slice, ...]:
-    """The frame within its mirrored border."""
-    return tuple(slice(BORDER_PX, BORDER_PX + side) for side in trail.image.shape[:2])
+def _inside(frame: NDArray[Any], border: int) -> tuple[slice, ...]:
+    """Where a frame, [H, W, C], lies within its mirrored border."""
+    return tuple(slice(border, border + side) for side in frame.shape[:2])
 
 
-def _bordered(inside: Picture, shape: tuple[int, ...]) -> Picture:
+def _bordered(inside: Picture, shape: tuple[int, ...], border: int) -> Picture:
     """[H, W, 1] with its edge repeated over the border, up to `shape`."""
     height, width = inside.shape[:2]
-    after = [side - BORDER_PX - length for side, length in zip(shape, (height, width), strict=True)]
-    return np.pad(inside, ((BORDER_PX, after[0]), (BORDER_PX, after[1]), (0, 0)), mode="edge")
+    after = [side - border - length for side, length in zip(shape, (height, width), strict=True)]
+    return np.pad(inside, ((border, after[0]), (border, after[1]), (0, 0)), mode="edge")
 
 
 def _pictures(images: Tensor) -> Picture:
@@ -159,7 +170,3 @@ def _pictures(images: Tensor) -> Picture:
 def _tensor(picture: Picture) -> Tensor:
     """[H, W, C] to [1, C, H, W]."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
-
-
-def _latents(pictures: list[Picture]) -> Tensor:
-    return encode(torch.cat([_tensor(picture) for picture in pictures]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,8 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.models.anchor_attention import Memory
 from stdvid.models.graphic import solid
-from stdvid.models.nano import decode, encode
 from stdvid.models.palette import Palette
-from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor
 from stdvid.style_guidance import Box, StyleGuidance
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.propagate import match
@@ -51,9 +51,6 @@ FOLLOWING = ("flow", "full")
 
 REFERENCE_SHORT_SIDE_PX = 320
 """References are read at the scale that the model was trained at."""
-
-PIXELS_PER_CALL = 600_000
-"""Frames of a window go through the network in groups of about this many pixels, which bounds memory."""
 
 FULL_SHARE = 3.0
 """Style guidance makes all of its iterations where a share of 1 / FULL_SHARE, or more, of what it draws upon is new."""
@@ -114,7 +111,7 @@ class Painter:
     ) -> None:
         """`stop`: once it is set, the methods raise Interrupted."""
         self.stylizer, self.style, self.times, self.config = stylizer, style, times, config
-        self.group = max(1, PIXELS_PER_CALL // (size[0] * size[1]))
+        self.group = stylizer.frames_together(*size)
         self.stop = stop
         self.network_seconds = 0.0
         self._guidance = None
@@ -142,25 +139,36 @@ class Painter:
         """Paint the first frame of a shot, [H, W, 3], or the last of a window, after its first and by its ways."""
         found = ways.first[-1] if ways else None
         sources = [(first.trail, found)] if first and found else []
-        trail = begun(image, sources)
+        trail = begun(image, sources, self.stylizer.canvas)
         anchors = [first.trail.memory] if first else []
-        painted = self._paint_group(image[None], 0, look, Following([trail], [sources]), anchors, trail.memory)
+        painted = self._paint_group(image[None], 0, look, self._following([trail], [sources]), anchors, trail.memory)
         return Handed(painted, trail)
 
     def between(self, images: Images, look: Look, ways: Ways, first: Handed, last: Handed) -> Painted:
         """Paint a window, [T, H, W, 3], whose ends are painted: what neither shows is of the frame before, or new."""
-        painted, before = [first.painted], first.trail
+        inner = self._begun_between(images, ways, first, last)
+        if self.stylizer.together:  # the ends too: what lies between is to move from one to the other
+            known: list[tuple[Trail, list[Source]]] = [(first.trail, []), *inner, (last.trail, [])]
+            trails, sources = zip(*known[: len(images)], strict=True)
+            return self._paint_group(images, 0, look, self._following(trails, sources), [first.trail.memory])
+        painted = [first.painted]
         for start in range(1, len(images) - 1, self.group):
-            part = images[start : min(start + self.group, len(images) - 1)]
-            trails: list[Trail] = []
-            sources: list[list[Source]] = []
-            for number, image in enumerate(part, start):
-                found = zip((before, last.trail, first.trail), ways.of(number), strict=True)
-                sources.append([(trail, match) for trail, match in found if match])
-                before = begun(image, sources[-1])
-                trails.append(before)
-            painted.append(self._paint_group(part, 0, look, Following(trails, sources), [first.trail.memory]))
+            trails, sources = zip(*itertools.islice(inner, self.group), strict=True)
+            part = images[start : start + len(trails)]
+            painted.append(self._paint_group(part, 0, look, self._following(trails, sources), [first.trail.memory]))
+            del trails, sources
         return np.concatenate([*painted, last.painted][: len(images)])
+
+    def _begun_between(
+        self, images: Images, ways: Ways, first: Handed, last: Handed
+    ) -> Iterator[tuple[Trail, list[Source]]]:
+        """The frames between the ends of a window, and what each takes over from."""
+        before = first.trail
+        for number, image in enumerate(images[1:-1], 1):
+            found = zip((before, last.trail, first.trail), ways.of(number), strict=True)
+            sources = [(trail, match) for trail, match in found if match]
+            before = begun(image, sources, self.stylizer.canvas)
+            yield before, sources
 
     def chain(self, images: Images, look: Look, before: Handed | None) -> tuple[Painted, Handed]:
         """Paint frames, [T, H, W, 3], each after the one before; those that the last window has painted come first."""
@@ -172,10 +180,10 @@ class Painter:
             sources: list[list[Source]] = []
             for image in images[start : start + self.group]:
                 sources.append([(trail, match(image, trail.image, flow))] if trail else [])
-                trail = begun(image, sources[-1])
+                trail = begun(image, sources[-1], self.stylizer.canvas)
                 trails.append(trail)
             part = images[start : start + len(trails)]
-            painted.append(self._paint_group(part, 0, look, Following(trails, sources)))
+            painted.append(self._paint_group(part, 0, look, self._following(trails, sources)))
         if trail is None:
             raise ValueError("no frames to paint")
         result = np.concatenate(painted)
@@ -184,6 +192,9 @@ class Painter:
     def value(self, painted: P) -> P:
         """What a method has returned, when it is there: at once."""
         return painted
+
+    def _following(self, trails: Sequence[Trail], sources: Sequence[Sequence[Source]]) -> Following:
+        return Following(trails, sources, self.stylizer.canvas)
 
     @torch.no_grad()
     def _paint_group(
@@ -200,20 +211,26 @@ class Painter:
         sampling = self.config.sampling
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
         denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
-        x = self._denoise(denoiser, condition, index, following)
+        pictures = self.stylizer.decode(self._denoise(denoiser, condition, index, following))
         if following:
-            x = following.draw(x, condition.x_0, self._draw)
+            pictures = following.draw(pictures, condition.content, self._draw)
         elif self._guidance:
-            x = self._draw_each(x, condition.x_0)
-        height, width = images.shape[1:3]
-        drawn = unpad(decode(x), height, width).clamp(-1, 1)
+            pictures = self._draw_each(pictures, condition.content)
+        drawn = self.stylizer.canvas.unpad(pictures, *images.shape[1:3]).clamp(-1, 1)
         if hatched := self.style.graphic.hatched * sampling.color:
             drawn = torch.cat([solid(image[None], hatched) for image in drawn])
         self.network_seconds += time.monotonic() - started
         return to_frames(drawn)
 
     def _denoise(self, denoiser: Denoiser, condition: Condition, index: int, following: Following | None) -> Tensor:
-        """The network's picture of some frames, latents [T, C, h, w]."""
+        """The network's picture of some frames, latents [T, C, h, w].
+
+        Where a cell is many pixels the last estimate is not refined: what is drawn follows to the pixel.
+        """
+        refined = self.times if self.stylizer.canvas.cell_px == 1 else self.times[:-2]
+
+        def refine(x_0: Tensor, t: int) -> Tensor:
+            return following.refine(x_0, t) if following and t in refined else x_0
 
         def noise(step: int) -> Tensor:
             drawn = self._noise(condition, index, step)
@@ -229,18 +246,15 @@ class Painter:
             self.stylizer.schedule,
             gamma=self.config.sampling.gamma,
             noise=lambda step: noise(step + 1),
-            refine_x0=following.refine if following else None,
+            refine_x0=refine,
         )
         return sample_last(self._until_stopped(steps))
 
-    def _draw_each(self, x: Tensor, content: Tensor) -> Tensor:
-        """Draw upon frames that know nothing of one another, latents [T, C, h, w]."""
-        images, contents = decode(x), decode(content)
-        everywhere, whole = torch.ones_like(images[:1, :1]), (slice(None), slice(None))
-        parts = zip(images, contents, strict=True)
-        return encode(
-            torch.cat([self._draw(image[None], content[None], everywhere, whole) for image, content in parts])
-        )
+    def _draw_each(self, pictures: Tensor, contents: Tensor) -> Tensor:
+        """Draw upon frames that know nothing of one another, [T, 3, H, W]."""
+        everywhere, whole = torch.ones_like(pictures[:1, :1]), (slice(None), slice(None))
+        parts = zip(pictures, contents, strict=True)
+        return torch.cat([self._draw(image[None], content[None], everywhere, whole) for image, content in parts])
 
     def _draw(self, image: Tensor, content: Tensor, where: Tensor, box: Box) -> Tensor:
         """Style guidance of a part of a picture; the less of it is new, the fewer iterations."""
@@ -270,7 +284,7 @@ class Painter:
             yield state
 
     def _noise(self, condition: Condition, index: int, step: int) -> Tensor:
-        """Noise [T, 48, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
+        """Noise [T, C, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
         seed, (count, *shape) = self.config.sampling.seed, condition.x_0.shape
         frames = range(index, index + count) if self.config.video.consistency == "none" else [0]
         noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]

@@ -16,18 +16,19 @@ import cv2
 import torch
 
 from stdvid import __version__, journal
-from stdvid.config import StylizeConfig
-from stdvid.diffusion.schedule import sampling_times
+from stdvid.config import SamplingConfig, StylizeConfig
+from stdvid.diffusion.schedule import published_times, sampling_times
 from stdvid.errors import UsageError
 from stdvid.media.encoding import choose_encoder
 from stdvid.media.limits import DEFAULT, Limits
 from stdvid.media.output import check_output, output_format
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.timebase import TimePoint, check_range
-from stdvid.models.bundle import Bundle, NetworkEntry, read_bundle
+from stdvid.models.catalogue import Model, find_model
+from stdvid.models.nano_stylizer import BORDER_PX, PIXELS_PER_CALL
+from stdvid.models.network import NetworkEntry
 from stdvid.models.precision import fast_dtype
-from stdvid.models.stylizer import BORDER_PX
-from stdvid.painter import FOLLOWING, PIXELS_PER_CALL, check_reference, working_size
+from stdvid.painter import FOLLOWING, check_reference, working_size
 from stdvid.temporal.windows import count_windows
 
 BASE_MIB = 500
@@ -80,7 +81,7 @@ class Plan:
 
     job: Job
     info: VideoInfo
-    bundle: Bundle
+    model: Model
     network: NetworkEntry
     device: torch.device
     size: tuple[int, int]
@@ -113,7 +114,7 @@ class Plan:
         pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
         drawn = painted * (FRESH_SHARE if video.consistency in FOLLOWING and self.frames > 1 else 1)
         guided = drawn * self.job.config.sampling.style_guidance * GUIDANCE_FLOPS_PER_PIXEL
-        flops = (calls * self.bundle.flops_per_pixel + guided) * pixels
+        flops = calls * self.model.call_flops(*self.size) + guided * pixels
         return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
 
     @cached_property
@@ -125,7 +126,7 @@ class Plan:
         job = self.job
         facts = {
             "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
-            "model": [self.bundle.name, asdict(self.network), self.device.type, str(fast_dtype(self.device))],
+            "model": [self.model.name, asdict(self.network), self.device.type, str(fast_dtype(self.device))],
             "config": asdict(job.config),
             "clip": [job.start, job.end, job.audio, job.subtitles, job.fps_mode, self.size, self.times],
             "output": job.output.suffix,
@@ -152,7 +153,7 @@ class Plan:
             "output": str(self.job.output),
             "styles": [str(p) for p in self.job.styles],
             "source": self.info.to_dict(),
-            "model": self.bundle.name,
+            "model": self.model.name,
             "network": self.network.file,
             "strength": (self.times[0] + 1) / 1000,
             "start_time": self.times[0],
@@ -182,7 +183,7 @@ def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
     Raises:
         UsageError: the request contradicts itself, names something unknown, or the output exists.
         InputError: input or reference is missing, damaged or not what it should be.
-        ModelError: the bundle is damaged.
+        ModelError: the model is missing or damaged.
         OutputError: the output folder cannot be written.
     """
     overwrite = job.overwrite or (job.resume and journal.finished(job.output))
@@ -193,21 +194,32 @@ def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
     _check_encoding(job, info)
     for style in job.styles:
         check_reference(style)
-    bundle = read_bundle(job.config.model.base)
     sampling = job.config.sampling
-    network, start, note = bundle.network_for(sampling.strength)
+    model = find_model(job.config.model, sampling)
+    network, times, note = choose_network(model, sampling)
     size = working_size(info, job.config.video.size)
     return Plan(
         job=job,
         info=info,
-        bundle=bundle,
+        model=model,
         network=network,
         device=resolve_device(job.device, devices),
         size=size,
-        times=tuple(sampling_times(start, sampling.steps)),
+        times=times,
         frames=_frames_claimed(info, job.start, job.end),
         notes=(note,) if note else (),
     )
+
+
+def choose_network(model: Model, sampling: SamplingConfig) -> tuple[NetworkEntry, tuple[int, ...], str | None]:
+    """The network for a strength, the times it walks, and a note if that is not what was asked for.
+
+    Raises UsageError if it cannot start there, or not make so many steps.
+    """
+    network, start, note = model.network_for(sampling.strength)
+    if sampling.sampler == "published":
+        return network, tuple(published_times(sampling.strength, sampling.steps)), note
+    return network, tuple(sampling_times(start, sampling.steps)), note
 
 
 def resolve_device(name: str, there: frozenset[str] | None = None) -> torch.device:

@@ -10,7 +10,6 @@ there.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import threading
 import time
@@ -25,16 +24,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stdvid.config import StylizeConfig, merge
-from stdvid.diffusion.schedule import sampling_times
+from stdvid.config import StylizeConfig
 from stdvid.errors import InputError, UsageError
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
-from stdvid.models.bundle import read_bundle
-from stdvid.models.stylizer import Stylizer
+from stdvid.models.catalogue import find_model, load_model
 from stdvid.painter import FOLLOWING, Painter, plain, stacked, working_size
+from stdvid.planning import choose_network
+from stdvid.schema import merge
 from stdvid.temporal.blend import ramp
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
@@ -111,10 +110,10 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     Raises ModelError or UsageError as planning a run does.
     """
     sampling = config.sampling
-    stylizer, start = _stylizer(config.model.base, sampling.strength, device)
+    network, times, _ = choose_network(find_model(config.model, sampling), sampling)
+    stylizer = load_model(config.model, sampling, network, device)
     style = stylizer.read_style(references, sampling.style_scale)
     height, width = moment.frame.image.shape[:2]
-    times = tuple(sampling_times(start, sampling.steps))
     hands = Painter(stylizer, style, times, config, (width, height), threading.Event())
     painter = WindowPainter(hands, config.video)
     painter.begin_shot(moment.first)
@@ -129,14 +128,6 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
         mean += (painted - mean) * np.float32(weights[place] / total)
     seconds = (time.monotonic() - began) / len(windows)
     return Cell(np.rint(mean).astype(np.uint8), f"{seconds:.2f} s")
-
-
-@functools.lru_cache(1)
-def _stylizer(base: str, strength: float, device: torch.device) -> tuple[Stylizer, int]:
-    """A network, and the time that it starts from; the cells of a sheet mostly share one."""
-    bundle = read_bundle(base)
-    entry, start, _ = bundle.network_for(strength)
-    return bundle.load(entry, device), start
 
 
 def variations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

@@ -16,10 +16,11 @@ from clips import Clip, film
 from stdvid import journal
 from stdvid.batch import Archive, stylize_all
 from stdvid.cluster import Cluster, _fitting, moved
-from stdvid.config import StylizeConfig, merge
+from stdvid.config import StylizeConfig
 from stdvid.errors import ClusterError, Interrupted, ModelError, UsageError
 from stdvid.following import Trail
 from stdvid.painter import Handed
+from stdvid.schema import merge
 from stdvid.stylize import Job, plan, run
 
 pytest.importorskip("ray")

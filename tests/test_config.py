@@ -16,22 +16,16 @@ from hypothesis import strategies as st
 from stdvid.config import (
     EncodeConfig,
     ModelConfig,
-    Range,
     SamplingConfig,
     StylizeConfig,
     VideoConfig,
-    build,
     find_preset,
-    from_toml,
     load_preset,
-    merge,
-    nearest,
     parse_size,
     preset_names,
-    to_toml,
-    unknown_name,
 )
 from stdvid.errors import UsageError
+from stdvid.schema import Range, build, from_toml, merge, nearest, to_toml, unknown_name
 
 
 @dataclass(frozen=True)

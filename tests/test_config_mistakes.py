@@ -14,21 +14,16 @@ from hypothesis import strategies as st
 from stdvid.config import (
     EncodeConfig,
     ModelConfig,
-    Range,
     SamplingConfig,
     StylizeConfig,
     VideoConfig,
-    build,
     find_preset,
-    from_toml,
-    merge,
     parse_size,
     preset_names,
-    to_toml,
-    validate,
 )
 from stdvid.distill.settings import StudentSettings, TeacherSettings
 from stdvid.errors import UsageError
+from stdvid.schema import Range, build, from_toml, merge, to_toml, validate
 
 SECTIONS = {"model": ModelConfig, "sampling": SamplingConfig, "video": VideoConfig, "encode": EncodeConfig}
 KEYS = [(section, spec.name) for section, cls in SECTIONS.items() for spec in dataclasses.fields(cls)]

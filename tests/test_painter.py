@@ -19,15 +19,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stdvid.config import StylizeConfig, merge
+from stdvid.config import StylizeConfig
 from stdvid.diffusion.schedule import cosine
 from stdvid.errors import InputError, Interrupted
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.models.nano import Nano
+from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.precision import fast_dtype
-from stdvid.models.stylizer import Style, Stylizer
+from stdvid.models.stylizer import Style
 from stdvid.painter import Painter, check_reference, read_reference, stacked, working_size
+from stdvid.schema import merge
 from stdvid.style_guidance import StyleGuidance
 from stdvid.temporal.ways import Ways
 from stdvid.temporal.windows import Window, gather_windows
@@ -38,11 +40,11 @@ TOLERANCE = 0.01 if fast_dtype(torch.device("cpu")) is torch.float32 else 6.0
 
 
 @pytest.fixture(scope="module")
-def stylizer() -> Stylizer:
+def stylizer() -> NanoStylizer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Nano(channels=[16, 16, 16], layers=1, heads=2, token_dim=16, vector_dim=16)
-    return Stylizer(model.eval().requires_grad_(False), cosine())
+    return NanoStylizer(model.eval().requires_grad_(False), cosine())
 
 
 def frame(index: int, look: int | None = None) -> Frame:
@@ -51,19 +53,19 @@ def frame(index: int, look: int | None = None) -> Frame:
 
 
 @cache
-def style_of(stylizer: Stylizer) -> Style:
+def style_of(stylizer: NanoStylizer) -> Style:
     return stylizer.read_style([np.random.default_rng(99).integers(0, 256, (40, 40, 3), np.uint8)])
 
 
 def painter(
-    stylizer: Stylizer, times: tuple[int, ...] = (599, -1), size: tuple[int, int] = (32, 24), **sections: Any
+    stylizer: NanoStylizer, times: tuple[int, ...] = (599, -1), size: tuple[int, int] = (32, 24), **sections: Any
 ) -> WindowPainter:
     config = merge(StylizeConfig(), {"sampling": {"color": 0.0, "style_guidance": 0}})
     config = merge(config, sections)
     return WindowPainter(Painter(stylizer, style_of(stylizer), times, config, size, threading.Event()), config.video)
 
 
-def calls_of(stylizer: Stylizer, work: Callable[[], object]) -> list[int]:
+def calls_of(stylizer: NanoStylizer, work: Callable[[], object]) -> list[int]:
     """The batch of each network call during `work`."""
     batches: list[int] = []
     handle = stylizer.model.unet.register_forward_hook(lambda module, args, out: batches.append(len(args[0])))
@@ -72,7 +74,7 @@ def calls_of(stylizer: Stylizer, work: Callable[[], object]) -> list[int]:
     return batches
 
 
-def test_only_real_frames_are_painted_whatever_pads_the_window(stylizer: Stylizer) -> None:
+def test_only_real_frames_are_painted_whatever_pads_the_window(stylizer: NanoStylizer) -> None:
     window, real = Window(0, 0, 2, 2), [frame(0), frame(1)]
     out = painter(stylizer).paint(window, [*real, real[-1], real[-1]])
     assert out.shape == (2, 24, 32, 3)
@@ -93,7 +95,7 @@ def test_only_real_frames_are_painted_whatever_pads_the_window(stylizer: Stylize
 )
 @pytest.mark.parametrize("consistency", ["none", "noise", "flow"])
 def test_network_calls_are_steps_times_groups_times_guidance(
-    stylizer: Stylizer,
+    stylizer: NanoStylizer,
     times: tuple[int, ...],
     guidance: float,
     size: tuple[int, int],
@@ -106,11 +108,13 @@ def test_network_calls_are_steps_times_groups_times_guidance(
 
 
 @pytest.mark.parametrize(("size", "group"), [((100, 60), 100), ((1000, 600), 1), ((4000, 3000), 1), ((500, 400), 3)])
-def test_groups_hold_so_many_pixels_and_never_nothing(stylizer: Stylizer, size: tuple[int, int], group: int) -> None:
+def test_groups_hold_so_many_pixels_and_never_nothing(
+    stylizer: NanoStylizer, size: tuple[int, int], group: int
+) -> None:
     assert painter(stylizer, size=size).hands.group == group
 
 
-def test_own_noise_depends_on_the_seed_and_the_frame_alone(stylizer: Stylizer) -> None:
+def test_own_noise_depends_on_the_seed_and_the_frame_alone(stylizer: NanoStylizer) -> None:
     boiling = painter(stylizer, video={"consistency": "none"})
     early = boiling.paint(Window(0, 3, 6), [frame(3), frame(4), frame(5)])
     late = boiling.paint(Window(1, 5, 7), [frame(5), frame(6)])
@@ -121,7 +125,7 @@ def test_own_noise_depends_on_the_seed_and_the_frame_alone(stylizer: Stylizer) -
     assert float(abs(other.paint(Window(1, 5, 7), [frame(5), frame(6)])[0] - late[0]).mean()) > 1
 
 
-def test_one_noise_for_all_paints_equal_frames_alike(stylizer: Stylizer) -> None:
+def test_one_noise_for_all_paints_equal_frames_alike(stylizer: NanoStylizer) -> None:
     twins = painter(stylizer, video={"consistency": "noise"}).paint(
         Window(4, 8, 10), [frame(8, look=1), frame(9, look=1)]
     )
@@ -135,7 +139,7 @@ def pan(count: int, step: int = 3) -> list[Frame]:
     return [Frame(wide[:, step * i : step * i + 96].copy(), i, Fraction(1, 25), i) for i in range(count)]
 
 
-def test_strokes_move_with_the_picture(stylizer: Stylizer) -> None:
+def test_strokes_move_with_the_picture(stylizer: NanoStylizer) -> None:
     """The part that two neighbours both show is painted alike: far more so than under noise fixed to the screen."""
     errors = {}
     for mode in ("flow", "full", "noise"):
@@ -145,7 +149,7 @@ def test_strokes_move_with_the_picture(stylizer: Stylizer) -> None:
     assert max(errors["flow"], errors["full"]) < 0.3 * errors["noise"]
 
 
-def test_windows_of_a_shot_are_a_chain_without_a_seam(stylizer: Stylizer) -> None:
+def test_windows_of_a_shot_are_a_chain_without_a_seam(stylizer: NanoStylizer) -> None:
     frames, video = pan(9), {"consistency": "flow", "window": 5, "overlap": 1}
     one = painter(stylizer, size=(96, 64), video=video).paint(Window(0, 0, 9), frames)
     own = painter(stylizer, size=(96, 64), video=video)
@@ -164,7 +168,7 @@ def shot_of(frames: list[Frame], window: int) -> list[tuple[Window, list[Frame]]
     return [(piece, held) for piece, held in gather_windows(frames, window, 1)]
 
 
-def test_anchors_first_then_windows_in_any_order_and_side_by_side(stylizer: Stylizer) -> None:
+def test_anchors_first_then_windows_in_any_order_and_side_by_side(stylizer: NanoStylizer) -> None:
     """With consistency "full": the same frames, bit for bit, from 1 worker in order and from 3 in any."""
     frames, video = pan(17, step=2), {"consistency": "full", "window": 5}
     own = painter(
@@ -192,7 +196,7 @@ def test_anchors_first_then_windows_in_any_order_and_side_by_side(stylizer: Styl
 
 
 @pytest.mark.parametrize("mode", ["flow", "full"])
-def test_the_palette_of_a_shot_does_not_come_from_the_black_before_it(stylizer: Stylizer, mode: str) -> None:
+def test_the_palette_of_a_shot_does_not_come_from_the_black_before_it(stylizer: NanoStylizer, mode: str) -> None:
     frames = pan(9)
     black = [dataclasses.replace(frame, image=np.zeros_like(frame.image)) for frame in frames[:5]]
     own = painter(stylizer, size=(96, 64), video={"consistency": mode, "window": 5, "overlap": 1})
@@ -203,7 +207,7 @@ def test_the_palette_of_a_shot_does_not_come_from_the_black_before_it(stylizer: 
     assert (tables[0] - tables[1]).abs().max() > 0.1
 
 
-def test_windows_meet_in_their_anchors(stylizer: Stylizer) -> None:
+def test_windows_meet_in_their_anchors(stylizer: NanoStylizer) -> None:
     frames = pan(9)
     own = painter(stylizer, size=(96, 64), video={"consistency": "full", "window": 5})
     calls: list[int] = []
@@ -217,13 +221,13 @@ def test_windows_meet_in_their_anchors(stylizer: Stylizer) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_short_shots_have_anchors_too(stylizer: Stylizer, count: int) -> None:
+def test_short_shots_have_anchors_too(stylizer: NanoStylizer, count: int) -> None:
     own = painter(stylizer, size=(96, 64), video={"consistency": "full", "window": 5})
     out = own.paint(Window(0, 0, count, 5 - count), pan(count) + pan(count)[-1:] * (5 - count))
     assert out.shape == (count, 64, 96, 3)
 
 
-def test_what_only_the_end_shows_is_painted_as_there(stylizer: Stylizer) -> None:
+def test_what_only_the_end_shows_is_painted_as_there(stylizer: NanoStylizer) -> None:
     """A pan: what enters the picture is not in the window's first frame, but in its last."""
     frames, errors = pan(8, step=6), {}
     for mode in ("full", "noise"):
@@ -234,7 +238,7 @@ def test_what_only_the_end_shows_is_painted_as_there(stylizer: Stylizer) -> None
     assert errors["full"] < 0.4 * errors["noise"]
 
 
-def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -> None:
+def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: NanoStylizer) -> None:
     frames, own = pan(8), painter(stylizer, size=(96, 64), video={"window": 4, "overlap": 0})
     first = own.paint(Window(0, 0, 4), frames[:4])
     alone = own.paint_one(Window(0, 0, 4), frames[:4], 0)
@@ -246,7 +250,7 @@ def test_a_single_frame_neither_uses_nor_changes_the_chain(stylizer: Stylizer) -
 
 
 @pytest.mark.parametrize("consistency", ["none", "noise", "flow", "full"])
-def test_style_guidance_draws_upon_every_frame(stylizer: Stylizer, consistency: str) -> None:
+def test_style_guidance_draws_upon_every_frame(stylizer: NanoStylizer, consistency: str) -> None:
     frames = [frame(index, look=0) for index in range(3)]
     plain, drawn = (
         painter(stylizer, sampling={"style_guidance": n}, video={"consistency": consistency}).paint(
@@ -260,7 +264,7 @@ def test_style_guidance_draws_upon_every_frame(stylizer: Stylizer, consistency: 
 
 @pytest.mark.parametrize("consistency", ["flow", "full"])
 def test_what_was_drawn_is_not_drawn_again(
-    stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch, consistency: str
+    stylizer: NanoStylizer, monkeypatch: pytest.MonkeyPatch, consistency: str
 ) -> None:
     iterations: list[int] = []
     draw = StyleGuidance.draw
@@ -279,14 +283,14 @@ def test_what_was_drawn_is_not_drawn_again(
     assert np.abs(out[1] - out[0]).max() < TOLERANCE
 
 
-def test_what_rests_stays_as_it_was_drawn_however_long(stylizer: Stylizer) -> None:
+def test_what_rests_stays_as_it_was_drawn_however_long(stylizer: NanoStylizer) -> None:
     frames = [frame(index, look=0) for index in range(24)]
     out = painter(stylizer, sampling={"style_guidance": 6}).paint(Window(0, 0, 24), frames)
     assert np.abs(out[-1] - out[0]).max() < TOLERANCE
     assert np.abs(out[-1] - out[0]).mean() < TOLERANCE / 10
 
 
-def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:
+def test_fresh_noise_between_steps_is_reproducible(stylizer: NanoStylizer) -> None:
     times, window = (599, 299, -1), Window(0, 0, 1)
     plain, noisy, again = (
         painter(stylizer, times, sampling={"gamma": gamma}).paint(window, [frame(0)]) for gamma in (0.0, 0.5, 0.5)
@@ -295,7 +299,7 @@ def test_fresh_noise_between_steps_is_reproducible(stylizer: Stylizer) -> None:
     assert float(abs(noisy - plain).mean()) > 0.1
 
 
-def test_a_stop_is_noticed_between_steps(stylizer: Stylizer) -> None:
+def test_a_stop_is_noticed_between_steps(stylizer: NanoStylizer) -> None:
     own = painter(stylizer, (599, 449, 299, 149, -1))
     own.hands.stop.set()
 
@@ -306,7 +310,7 @@ def test_a_stop_is_noticed_between_steps(stylizer: Stylizer) -> None:
     assert calls_of(stylizer, work) == [1]
 
 
-def test_network_time_adds_up(stylizer: Stylizer) -> None:
+def test_network_time_adds_up(stylizer: NanoStylizer) -> None:
     own = painter(stylizer)
     assert own.hands.network_seconds == 0
     own.paint(Window(0, 0, 1), [frame(0)])

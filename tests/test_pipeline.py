@@ -15,10 +15,11 @@ import pytest
 import torch
 from clips import frames_of, picture
 
-from stdvid.config import StylizeConfig, from_toml, merge
+from stdvid.config import StylizeConfig
 from stdvid.errors import InputError, UsageError
 from stdvid.media.timebase import parse_time_point
 from stdvid.models.precision import fast_dtype
+from stdvid.schema import from_toml, merge
 from stdvid.stylize import Job, Progress, plan, run
 
 Clip = Callable[..., Path]

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from stdvid.config import StylizeConfig, merge
+from stdvid.config import StylizeConfig
 from stdvid.errors import InputError, ModelError, OutputError, OutputExistsError, UsageError
 from stdvid.media.timebase import parse_time_point
 from stdvid.models.bundle import Bundle, Trained, write_bundle
 from stdvid.models.nano import Nano
 from stdvid.planning import resolve_device
+from stdvid.schema import merge
 from stdvid.stylize import Job, Progress, plan, run
 
 Clip = Callable[..., Path]

@@ -12,12 +12,13 @@ import pytest
 import torch
 from clips import picture
 
-from stdvid.config import StylizeConfig, merge
+from stdvid.config import StylizeConfig
 from stdvid.errors import InputError, UsageError
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import parse_time_point
 from stdvid.painter import read_reference
 from stdvid.preview import find_moment, paint_moment, sheet, variations
+from stdvid.schema import merge
 from stdvid.stylize import Job, plan, run
 from stdvid_cli.app import main
 

@@ -17,8 +17,9 @@ import pytest
 from clips import film
 
 from stdvid import journal
-from stdvid.config import EncodeConfig, StylizeConfig, merge
+from stdvid.config import EncodeConfig, StylizeConfig
 from stdvid.errors import InputError, Interrupted, OutputError, OutputExistsError, SourceChangedError
+from stdvid.schema import merge
 from stdvid.stylize import Job, plan, run
 from stdvid.window_painter import WindowPainter
 

@@ -82,6 +82,25 @@ def start_index(strength: float, solver_steps: int = SOLVER_STEPS) -> int:
     return math.ceil(round(solver_steps * strength, 9))
 
 
+def published_times(
+    strength: float, steps: int, train_steps: int = 1000, solver_steps: int = SOLVER_STEPS
+) -> list[int]:
+    """The times of the published recipe: of `steps` times spread over the whole solver grid the last int(steps *
+    strength), and then time 0, not the clean image.
+
+    It is what an image-to-image pipeline of diffusers walks with TCD's scheduler (arXiv 2402.19159): 11 steps of
+    strength .75 are 8, from 739. Raises UsageError if no step is left, or there are more than the grid has.
+    """
+    taken = min(int(steps * strength), steps)
+    if not 1 <= taken <= steps <= solver_steps:
+        raise UsageError(
+            f"{steps} published steps of strength {strength:g} are {taken}; allowed are 1 to {solver_steps} steps, and "
+            "one left at least; raise --steps or --strength"
+        )
+    grid = [i * train_steps // solver_steps - 1 for i in range(solver_steps, 0, -1)]
+    return [*[grid[k * solver_steps // steps] for k in range(steps)][steps - taken :], 0]
+
+
 def sampling_times(start: int, steps: int) -> list[int]:
     """The `steps` + 1 times of a sampler, from exactly `start` down to the clean image, evenly spaced.
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 
-from stdvid.config import to_toml
 from stdvid.diffusion.schedule import cosine
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
 from stdvid.distill.data import Pool, load_pool, random_crop
@@ -28,9 +27,10 @@ from stdvid.errors import InputError, ModelError, UsageError
 from stdvid.models.bundle import Bundle, Trained, read_bundle, write_bundle
 from stdvid.models.lora import adapt, apply_lora, split_lora
 from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
+from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.precision import fast_dtype
 from stdvid.models.style_encoder import STYLE_CROP_PX
-from stdvid.models.stylizer import Stylizer
+from stdvid.schema import to_toml
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def load_entrant(source: str, strength: float, name: str = "") -> Entrant:
     """A run directory or bundle as an entrant of an evaluation, with the sampler of its method."""
     model, facts = load_network(source, strength)
     method: MethodName = facts.get("method", "std")
-    return Entrant(name or Path(source).name, Stylizer(model.eval(), cosine()), METHODS[method].gamma)
+    return Entrant(name or Path(source).name, NanoStylizer(model.eval(), cosine()), METHODS[method].gamma)
 
 
 def load_entrants(sources: Sequence[str], strength: float) -> list[Entrant]:

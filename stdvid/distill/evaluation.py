@@ -27,8 +27,7 @@ from stdvid.metrics.content import edge_correlation, sharpness_ratio, structure_
 from stdvid.metrics.external import Judge
 from stdvid.metrics.features import FeatureName, LiteFeatures
 from stdvid.metrics.style import gram_distance, sliced_wasserstein
-from stdvid.models.nano import decode
-from stdvid.models.stylizer import Condition, Stylizer, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import Condition, Stylizer, to_frames, to_tensor
 from stdvid.models.texture import texture_statistics
 
 Image = NDArray[np.uint8]
@@ -170,7 +169,9 @@ class Evaluation:
     def picture(self, states: Sequence[SampleStep], number: int) -> Image:
         """The last of `states` of pair `number` as a picture."""
         height, width = self.pairs[number].content.shape[:2]
-        pixels: Image = np.rint(to_frames(unpad(decode(states[-1].x), height, width))[0]).astype(np.uint8)
+        stylizer = self.teacher
+        picture = stylizer.canvas.unpad(stylizer.decode(states[-1].x), height, width)
+        pixels: Image = np.rint(to_frames(picture)[0]).astype(np.uint8)
         return pixels
 
     @torch.no_grad()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.diffusion.schedule import Schedule, grid_time, sampling_times, start_index
 from stdvid.distill.data import Pool, step_rng
-from stdvid.models.nano import Nano, decode
-from stdvid.models.stylizer import Stylizer, to_frames, to_tensor, unpad
+from stdvid.models.nano import Nano
+from stdvid.models.nano_stylizer import NanoStylizer
+from stdvid.models.stylizer import to_frames, to_tensor
 
 
 def fit(image: NDArray[Any], width: int, height: int) -> NDArray[np.uint8]:
@@ -38,7 +39,7 @@ class Sheet:
     @torch.no_grad()
     def draw(self, model: Nano, schedule: Schedule, *, steps: int, guidance: float = 1.0) -> NDArray[np.uint8]:
         """The sheet, uint8 [2 x 256, 3 x 3 x 256, 3] for 6 pairs."""
-        stylizer = Stylizer(model, schedule)
+        stylizer = NanoStylizer(model, schedule)
         times = sampling_times(int(grid_time(start_index(self.strength))), steps)
         cells = []
         for photo, reference in self.pairs:
@@ -46,7 +47,7 @@ class Sheet:
             noise = torch.randn(condition.x_0.shape, generator=torch.Generator().manual_seed(0)).to(condition.x_0)
             x = schedule.add_noise(condition.x_0, noise, torch.tensor([times[0]], device=noise.device))
             latents = sample_last(sample(stylizer.denoiser(condition, guidance), x, times, schedule))
-            result = unpad(decode(latents), self.size_px, self.size_px)
+            result = stylizer.canvas.unpad(stylizer.decode(latents), self.size_px, self.size_px)
             pixels = to_frames(result)[0].round().astype(np.uint8)
             cells.append(np.hstack([photo, fit(reference, self.size_px, self.size_px), pixels]))
         rows = [np.hstack(cells[i : i + 2]) for i in range(0, len(cells) - len(cells) % 2, 2)]

@@ -24,25 +24,12 @@ from stdvid.diffusion.schedule import SCHEDULES, Schedule, grid_time, start_inde
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.lora import apply_lora
 from stdvid.models.nano import Nano
-from stdvid.models.stylizer import Stylizer
+from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer
+from stdvid.models.network import NetworkEntry
 
 FORMAT = "stdvid-bundle/1"
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
-
-
-@dataclass(frozen=True)
-class NetworkEntry:
-    """One weight file. `strength` is the eta that a student was distilled for and `start` its first time, a property
-    of the weights; for a teacher `strength` is None (any will do) and `start` the last time that it was trained on.
-    With a `base` the file holds changes (LoRA) to the weights in that file."""
-
-    file: str
-    sha256: str
-    strength: float | None
-    start: int
-    base: str | None = None
-    base_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +75,10 @@ class Bundle:
             note = f"strength {strength:g} rounded to {entry.strength:g}; '{self.name}' has students for {known}"
         return entry, entry.start, note
 
+    def call_flops(self, width: int, height: int) -> float:
+        """Floating-point operations of one call of the network for one frame of this size."""
+        return self.flops_per_pixel * (width + 2 * BORDER_PX) * (height + 2 * BORDER_PX)
+
     def verify(self) -> None:
         """Raise ModelError unless every weight file is there and has the hash that the manifest says."""
         for entry in self.networks:
@@ -98,7 +89,7 @@ class Bundle:
         wanted = [(entry.base, entry.base_sha256), (entry.file, entry.sha256)]
         return [_verified(self.folder / name, digest) for name, digest in wanted if name is not None and digest]
 
-    def load(self, entry: NetworkEntry, device: torch.device) -> Stylizer:
+    def load(self, entry: NetworkEntry, device: torch.device) -> NanoStylizer:
         """Load one network, verified, in fp32 and channels-last, ready to run; ModelError if it is damaged."""
         weights, *changes = self._files(entry)
         try:
@@ -110,7 +101,7 @@ class Bundle:
             raise ModelError(
                 f"'{self.folder / entry.file}' does not fit its manifest; reinstall stdvid or export the bundle again"
             ) from exc
-        return Stylizer(model.to(device).eval().requires_grad_(False), self.load_schedule())
+        return NanoStylizer(model.to(device).eval().requires_grad_(False), self.load_schedule())
 
     def load_schedule(self) -> Schedule:
         """The noise schedule."""

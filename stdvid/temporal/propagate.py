@@ -84,6 +84,18 @@ def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
     return Match(flow, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None], faded.gain)
 
 
+def coarser(found: Match, cell_px: int) -> Match:
+    """A match of pixels as one of cells of `cell_px` pixels: the mean of each, in cells; the last ones may be cut."""
+    if cell_px == 1:
+        return found
+    height, width = (-(-side // cell_px) for side in found.trust.shape[:2])
+    both = np.concatenate([found.flow, found.trust], -1)
+    after = [(0, count * cell_px - side) for count, side in zip((height, width), both.shape[:2], strict=True)]
+    whole = np.pad(both, (*after, (0, 0)), mode="edge").reshape(height, cell_px, width, cell_px, 3)
+    mean = whole.mean((1, 3), dtype=np.float32)
+    return Match(mean[..., :2] / np.float32(cell_px), mean[..., 2:], found.gain)
+
+
 def known_before(gain: float) -> float:
     """How far what has `gain` times the contrast now was to be seen before, 0..1."""
     return math.exp(-((max(0.0, gain - 1) / BRIGHTER) ** 2))

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from stdvid.config import find_preset, from_toml, preset_names
+from stdvid.config import find_preset, preset_names
 from stdvid.distill.build import build_teacher
 from stdvid.distill.settings import StudentSettings, TeacherSettings
 from stdvid.distill.trainer import train
 from stdvid.errors import UsageError
 from stdvid.models.bundle import read_bundle
+from stdvid.schema import from_toml
 from stdvid_cli.app import main
 from stdvid_cli.distill import _settings
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stdvid.config import StylizeConfig, build, load_preset, preset_names
+from stdvid.config import StylizeConfig, load_preset, preset_names
+from stdvid.schema import build
 from stdvid_cli.app import main
 from stdvid_cli.names import bundled_styles
 from stdvid_cli.presets import summary

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from stdvid.config import EncodeConfig, StylizeConfig, merge
+from stdvid.config import EncodeConfig, StylizeConfig
 from stdvid.errors import Interrupted, OutputExistsError
 from stdvid.planning import Job
+from stdvid.schema import merge
 from stdvid_cli.app import main
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from stdvid.diffusion.schedule import cosine
 from stdvid.models.nano import Nano
+from stdvid.models.nano_stylizer import CANVAS, NanoStylizer, style_crops
 from stdvid.models.palette import Palette
-from stdvid.models.stylizer import Stylizer, pad, style_crops, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import to_frames, to_tensor
 
 
 def picture(height: int, width: int, seed: int = 0, low: int = 0, high: int = 256) -> NDArray[np.uint8]:
@@ -20,8 +21,8 @@ def picture(height: int, width: int, seed: int = 0, low: int = 0, high: int = 25
 
 
 @pytest.fixture
-def stylizer(tiny_nano: Nano) -> Stylizer:
-    return Stylizer(tiny_nano, cosine())
+def stylizer(tiny_nano: Nano) -> NanoStylizer:
+    return NanoStylizer(tiny_nano, cosine())
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, -1.0), (255, 1.0), (51, -0.6), (204, 0.6)])
@@ -44,14 +45,14 @@ def test_views_are_taken_and_what_is_out_of_range_is_cut_off() -> None:
 @settings(max_examples=25, deadline=None)
 def test_the_border_is_numpys_mirror(height: int, width: int) -> None:
     images = torch.arange(2.0 * height * width).view(1, 2, height, width)
-    padded = pad(images)
+    padded = CANVAS.pad(images)
     right, bottom = padded.shape[-1] - width - 16, padded.shape[-2] - height - 16
     assert padded.shape[-1] % 16 == padded.shape[-2] % 16 == 0
     assert 16 <= min(right, bottom) <= max(right, bottom) < 32
     mode = "reflect" if right < width and bottom < height else "edge"
     expected = np.pad(images.numpy(), ((0, 0), (0, 0), (16, bottom), (16, right)), mode)  # type: ignore[call-overload]
     assert np.array_equal(padded.numpy(), expected)
-    assert torch.equal(unpad(padded, height, width), images)
+    assert torch.equal(CANVAS.unpad(padded, height, width), images)
 
 
 def test_crops_stand_where_they_should() -> None:
@@ -62,7 +63,7 @@ def test_crops_stand_where_they_should() -> None:
     torch.testing.assert_close(means, expected.expand(3, 3), atol=1e-4, rtol=0)
 
 
-def test_the_palette_weighs_each_reference_the_same(stylizer: Stylizer) -> None:
+def test_the_palette_weighs_each_reference_the_same(stylizer: NanoStylizer) -> None:
     large, small = picture(80, 90, 0, 0, 80), picture(20, 20, 1, 170, 256)
     both = stylizer.read_style([large, small]).palette
     parts = [Palette.of(to_tensor(image[None])) for image in (large, small)]
@@ -70,18 +71,18 @@ def test_the_palette_weighs_each_reference_the_same(stylizer: Stylizer) -> None:
     torch.testing.assert_close(both.colours, torch.cat([part.colours for part in parts]))
 
 
-def test_structure_comes_from_the_source_whatever_the_colours_become(stylizer: Stylizer) -> None:
+def test_structure_comes_from_the_source_whatever_the_colours_become(stylizer: NanoStylizer) -> None:
     style = stylizer.read_style([picture(40, 40, 3)])
     frames = to_tensor(picture(24, 40)[None])
     plain, coloured = (stylizer.condition(frames, style, color) for color in (0.0, 1.0))
     assert plain.x_0.shape == (1, 48, 16, 20)
-    assert plain.structure.shape == (1, 16, 16, 20)
-    assert torch.equal(plain.structure, coloured.structure)
+    assert plain.told.structure.shape == (1, 16, 16, 20)
+    assert torch.equal(plain.told.structure, coloured.told.structure)
     assert not torch.allclose(plain.x_0, coloured.x_0)
-    assert plain.code is style.code
+    assert plain.told.code is style.code
 
 
-def test_a_given_look_replaces_that_of_the_frames(stylizer: Stylizer) -> None:
+def test_a_given_look_replaces_that_of_the_frames(stylizer: NanoStylizer) -> None:
     style = stylizer.read_style([picture(40, 40, 3, 60, 200)])
     frames = to_tensor(picture(24, 24, 0, 100, 140)[None])
     look = stylizer.look(frames, style, 1.0)
@@ -93,7 +94,7 @@ def test_a_given_look_replaces_that_of_the_frames(stylizer: Stylizer) -> None:
     assert float((neutral.x_0 - left.x_0).abs().mean()) < 0.2 * float((own.x_0 - left.x_0).abs().mean())
 
 
-def test_without_guidance_only_the_null_style_is_left(stylizer: Stylizer) -> None:
+def test_without_guidance_only_the_null_style_is_left(stylizer: NanoStylizer) -> None:
     frames, t = to_tensor(picture(16, 16)[None]), torch.tensor([300])
     x = torch.randn(1, 48, 12, 12, generator=torch.Generator().manual_seed(0))
     a, b = (stylizer.condition(frames, stylizer.read_style([picture(40, 40, s)]), 0.0) for s in (1, 2))
@@ -101,7 +102,7 @@ def test_without_guidance_only_the_null_style_is_left(stylizer: Stylizer) -> Non
     assert not torch.allclose(stylizer.denoiser(a, 1.0)(x, t), stylizer.denoiser(a, 0.0)(x, t), atol=1e-6)
 
 
-def test_estimates_are_kept_near_the_range_of_pictures(stylizer: Stylizer) -> None:
+def test_estimates_are_kept_near_the_range_of_pictures(stylizer: NanoStylizer) -> None:
     conv_out = stylizer.model.unet.conv_out
     conv_out.weight.mul_(1000)
     condition = stylizer.condition(to_tensor(picture(16, 16)[None]), stylizer.read_style([picture(40, 40)]), 0.0)

@@ -8,8 +8,9 @@ import torch
 
 from stdvid.diffusion.schedule import cosine
 from stdvid.models.nano import Nano, decode
+from stdvid.models.nano_stylizer import CANVAS, NanoStylizer, style_crops
 from stdvid.models.precision import fast_dtype
-from stdvid.models.stylizer import Stylizer, pad, style_crops, to_frames, to_tensor, unpad
+from stdvid.models.stylizer import to_frames, to_tensor
 
 TOLERANCE = 2e-5 if fast_dtype(torch.device("cpu")) is torch.float32 else 5e-2
 """Of a network call against one in float32; bfloat16 keeps 8 bits."""
@@ -29,21 +30,21 @@ def test_pixels_survive_the_way_to_tensors_and_back() -> None:
 @pytest.mark.parametrize(("height", "width"), [(16, 32), (17, 30), (1, 1), (33, 64), (153, 271)])
 def test_padding_surrounds_the_picture_and_comes_off_again(height: int, width: int) -> None:
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    padded = pad(images)
+    padded = CANVAS.pad(images)
     assert padded.shape[-2] % 16 == padded.shape[-1] % 16 == 0
     assert 32 <= padded.shape[-2] - height < 48
-    assert torch.equal(unpad(padded, height, width), images)
+    assert torch.equal(CANVAS.unpad(padded, height, width), images)
 
 
 def test_padding_mirrors_what_is_large_enough_and_repeats_the_border_of_the_rest() -> None:
     images = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(pad(images)[..., 15, 16:-16], images[..., 1, :])
+    assert torch.equal(CANVAS.pad(images)[..., 15, 16:-16], images[..., 1, :])
     small = images[..., :8, :8]
-    assert torch.equal(pad(small)[..., 0, 16:24], small[..., 0, :])
+    assert torch.equal(CANVAS.pad(small)[..., 0, 16:24], small[..., 0, :])
 
 
 def test_a_style_is_scaled_from_no_style_on_its_way_and_beyond(tiny_nano: Nano) -> None:
-    stylizer = Stylizer(tiny_nano, cosine())
+    stylizer = NanoStylizer(tiny_nano, cosine())
     torch.nn.init.normal_(tiny_nano.style.null_vector, generator=torch.Generator().manual_seed(0))
     null, one = tiny_nano.style.null_vector, stylizer.read_style([picture(40, 60)]).code
     for scale in (0.0, 0.5, 1.0, 2.0):
@@ -62,7 +63,7 @@ def test_style_crops_cover_any_picture(shape: tuple[int, int]) -> None:
 
 
 def test_reading_a_style_is_deterministic_and_several_make_one(tiny_nano: Nano) -> None:
-    stylizer = Stylizer(tiny_nano, cosine())
+    stylizer = NanoStylizer(tiny_nano, cosine())
     a, b = picture(40, 60), picture(80, 50, 1)
     one, again, both = stylizer.read_style([a]), stylizer.read_style([a]), stylizer.read_style([a, b])
     assert torch.equal(one.code.tokens, again.code.tokens)
@@ -72,28 +73,28 @@ def test_reading_a_style_is_deterministic_and_several_make_one(tiny_nano: Nano) 
 
 
 def test_colour_zero_keeps_the_source_and_one_takes_the_reference(tiny_nano: Nano) -> None:
-    stylizer = Stylizer(tiny_nano, cosine())
+    stylizer = NanoStylizer(tiny_nano, cosine())
     frames = to_tensor(picture(32, 32)[None]) * 0.3
     style = stylizer.read_style([np.full((40, 40, 3), 200, np.uint8)])
-    kept = unpad(decode(stylizer.condition(frames, style, 0.0).x_0), 32, 32)
-    moved = unpad(decode(stylizer.condition(frames, style, 1.0).x_0), 32, 32)
+    kept = CANVAS.unpad(decode(stylizer.condition(frames, style, 0.0).x_0), 32, 32)
+    moved = CANVAS.unpad(decode(stylizer.condition(frames, style, 1.0).x_0), 32, 32)
     torch.testing.assert_close(kept, frames)
     assert float((moved.mean() - (200 / 127.5 - 1)).abs()) < 0.02
 
 
 def test_guidance_one_is_the_plain_network(tiny_nano: Nano) -> None:
-    stylizer = Stylizer(tiny_nano, cosine())
+    stylizer = NanoStylizer(tiny_nano, cosine())
     condition = stylizer.condition(to_tensor(picture(32, 32)[None]), stylizer.read_style([picture(40, 40, 1)]), 1.0)
     x, t = torch.randn(condition.x_0.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
     plain = stylizer.denoiser(condition)(x, t)
-    direct = tiny_nano(x, t, condition.structure, condition.code).clamp(-1.1, 1.1)
+    direct = tiny_nano(x, t, condition.told.structure, condition.told.code).clamp(-1.1, 1.1)
     torch.testing.assert_close(plain, direct, atol=TOLERANCE, rtol=0)
     assert plain.dtype is torch.float32
     assert not torch.allclose(plain, stylizer.denoiser(condition, 3.0)(x, t), atol=TOLERANCE)
 
 
 def test_a_frame_does_not_depend_on_its_batch(tiny_nano: Nano) -> None:
-    stylizer = Stylizer(tiny_nano, cosine())
+    stylizer = NanoStylizer(tiny_nano, cosine())
     frames = to_tensor(np.stack([picture(32, 32, s) for s in (0, 1, 2)]))
     style = stylizer.read_style([picture(40, 40, 3)])
     x, t = torch.randn(3, 48, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([400])

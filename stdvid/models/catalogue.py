@@ -1,0 +1,86 @@
+"""Which model a preset means: an embedded bundle, a folder of one, or a model of the hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from stdvid.config import ModelConfig, SamplingConfig
+from stdvid.errors import ModelError, UsageError
+from stdvid.models.bundle import MANIFEST, Bundle, bundle_names, read_bundle
+from stdvid.models.diffusers_adapter import HubModel
+from stdvid.models.network import NetworkEntry
+from stdvid.models.stylizer import Stylizer
+
+Model = Bundle | HubModel
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is loaded; equal if all is equal."""
+
+    model: ModelConfig = field(hash=False)
+    sampling: SamplingConfig
+    network: NetworkEntry
+    device: str
+
+
+def load_model(model: ModelConfig, sampling: SamplingConfig, network: NetworkEntry, device: torch.device) -> Stylizer:
+    """A network of the model, ready to run; the last one is kept for whoever asks for it again.
+
+    Raises as `find_model` does, and ModelError if the model has another network here.
+    """
+    prompts = SamplingConfig(prompt=sampling.prompt, negative_prompt=sampling.negative_prompt)
+    return _load(_Asked(model, prompts, network, str(device)))
+
+
+@functools.lru_cache(1)
+def _load(asked: _Asked) -> Stylizer:
+    found = find_model(asked.model, asked.sampling)
+    if asked.network not in found.networks:
+        raise ModelError(f"'{asked.model.base}' is another model here; the same files are needed everywhere; copy them")
+    return found.load(asked.network, torch.device(asked.device))
+
+
+_HUB_ONLY = ("prompt", "negative_prompt")
+
+
+def find_model(model: ModelConfig, sampling: SamplingConfig) -> Model:
+    """The model that a preset names, found on disk, with the prompts that it is asked for.
+
+    Raises:
+        UsageError: there is no such model, or it does not take what is asked.
+        ModelError: it is damaged, incomplete or of another kind.
+    """
+    if is_bundle(model.base):
+        _refuse_hub_settings(model, sampling)
+        return read_bundle(model.base)
+    return HubModel.find(model, sampling.prompt, sampling.negative_prompt)
+
+
+def is_bundle(base: str) -> bool:
+    """Whether a base is a bundle: embedded, a folder of one, or nothing else that is known."""
+    path = Path(base)
+    if base in bundle_names() or (path / MANIFEST).is_file():
+        return True
+    looks_like_hub = base.count("/") == 1 and not base.startswith((".", "/"))
+    return not (looks_like_hub or path.is_file() or path.suffix or (path / "unet").is_dir())
+
+
+def _refuse_hub_settings(model: ModelConfig, sampling: SamplingConfig) -> None:
+    plain = ModelConfig(base=model.base)
+    for spec in dataclasses.fields(ModelConfig):
+        if getattr(model, spec.name) != getattr(plain, spec.name):
+            raise UsageError(f"'{model.base}' takes no {spec.name}; it is for models of the hub; leave it out")
+    for name in _HUB_ONLY:
+        if getattr(sampling, name):
+            option = name.replace("_", "-")
+            raise UsageError(f"'{model.base}' takes no --{option}; it paints by reference alone; leave it out")
+    if sampling.sampler == "published":
+        raise UsageError(
+            f"'{model.base}' takes no sampler 'published', the recipe of students of SDXL; allowed: 'std'; leave it out"
+        )

@@ -1,0 +1,369 @@
+"""Models of the hub: what a preset names, checked before anything is loaded, and loaded by diffusers.
+
+    base: a folder of diffusers, or a .safetensors file and the folder of its `config`
+    + VAE, LoRA, IP-Adapter, motion adapter  ->  HubModel  ->  LatentStylizer
+
+Parts are loaded one by one, by classes that are named here, from safetensors: no file says what code is to run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+
+from stdvid.config import LoraConfig, ModelConfig
+from stdvid.diffusion.denoiser import Prediction
+from stdvid.diffusion.schedule import Schedule, grid_time, start_index
+from stdvid.errors import ModelError, UsageError
+from stdvid.models.latent_stylizer import LatentStylizer, Texts
+from stdvid.models.network import NetworkEntry
+from stdvid.models.parts import check_weights, image_encoder, located, metadata, read_json, weight_file, weights_in
+from stdvid.models.prompts import embed
+
+Kind = Literal["sd15", "sdxl"]
+
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+"""What networks predict, by diffusers' name and by ours."""
+
+STRENGTH, START = "stdvid.strength", "stdvid.start"
+"""Metadata of a LoRA: the eta that it was distilled for, and its first time."""
+
+_MISFITS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, SafetensorError)
+"""What diffusers, transformers and peft raise for files that are damaged or of another architecture."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """A LoRA that was distilled for one strength."""
+
+    lora: LoraConfig
+    strength: float
+    start: int
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """What a preset names, found on disk; the weights stay there until `load`."""
+
+    config: ModelConfig
+    prompt: str
+    negative_prompt: str
+    folder: Path
+
+    @classmethod
+    def find(cls, config: ModelConfig, prompt: str = "", negative_prompt: str = "") -> HubModel:
+        """Check that all parts are there, whole and no pickles.
+
+        Raises ModelError for a part that is missing, damaged or of another kind.
+        """
+        base = located(config.base, "base")
+        if base.is_file():
+            check_weights(base)
+            if config.config is None:
+                raise UsageError(
+                    f"'{config.base}' is a single file; `config` in [model] must be the folder that describes it "
+                    "(model_index.json, unet/config.json, ...); name one"
+                )
+        model = cls(config, prompt, negative_prompt, located(config.config or config.base, "config"))
+        for path in model.files():
+            check_weights(path)
+        _ = model.kind, model.schedule, model.students
+        return model
+
+    @property
+    def name(self) -> str:
+        """As it is called in plans."""
+        return self.config.base
+
+    @cached_property
+    def kind(self) -> Kind:
+        """Stable Diffusion 1.5 or SDXL, by the shape of the UNet."""
+        config = read_json(self.folder / "unet" / "config.json")
+        if config.get("_class_name") != "UNet2DConditionModel":
+            raise ModelError(
+                f"'{self.folder}' holds a {config.get('_class_name')}; a UNet2DConditionModel of Stable Diffusion 1.5 "
+                "or SDXL is needed; choose such a model"
+            )
+        return "sdxl" if config.get("addition_embed_type") == "text_time" else "sd15"
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The noise schedule that the model was trained on."""
+        from diffusers import DDIMScheduler
+
+        config = read_json(self.folder / "scheduler" / "scheduler_config.json")
+        with _loading(self.folder / "scheduler"):
+            scheduler = DDIMScheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})  # type: ignore[no-untyped-call]
+            return Schedule(scheduler.alphas_cumprod.double())
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+        config = read_json(self.folder / "scheduler" / "scheduler_config.json")
+        kind = config.get("prediction_type", "epsilon")
+        if kind not in PREDICTIONS:
+            raise ModelError(
+                f"'{self.folder}' predicts '{kind}'; known are {', '.join(PREDICTIONS)}; choose another model"
+            )
+        return PREDICTIONS[kind]
+
+    @cached_property
+    def students(self) -> tuple[Student, ...]:
+        """The LoRAs that were distilled for a strength, by what they or the preset say."""
+        found = []
+        for lora in self.config.lora:
+            told = metadata(weight_file(lora))
+            strength = lora.strength if lora.strength is not None else told.get(STRENGTH)
+            start = lora.start if lora.start is not None else told.get(START)
+            if strength is None and start is None:
+                continue
+            if strength is None or start is None:
+                raise UsageError(
+                    f"lora '{lora.path}' has {'a start' if strength is None else 'a strength'} alone; a student needs "
+                    "both `strength` and `start`; add the other"
+                )
+            found.append(Student(lora, float(strength), int(start)))
+        return tuple(found)
+
+    @property
+    def networks(self) -> tuple[NetworkEntry, ...]:
+        """The students, or the model itself, which takes any strength."""
+        if not self.students:
+            return (NetworkEntry(self.config.base, self.identity, None, self.schedule.train_steps - 1),)
+        return tuple(NetworkEntry(weight_file(s.lora).name, self.identity, s.strength, s.start) for s in self.students)
+
+    def network_for(self, strength: float) -> tuple[NetworkEntry, int, str | None]:
+        """See `Bundle.network_for`."""
+        entry = min(self.networks, key=lambda n: 0.0 if n.strength is None else abs(n.strength - strength))
+        if entry.strength is None:
+            return entry, int(grid_time(start_index(strength))), None
+        note = None
+        if abs(entry.strength - strength) > 1e-9:
+            known = ", ".join(f"{n.strength:g}" for n in self.networks)
+            note = f"strength {strength:g} rounded to {entry.strength:g}; the preset has students for {known}"
+        return entry, entry.start, note
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells these files from others: their names, sizes and times."""
+        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def files(self) -> list[Path]:
+        """All weight files, in a fixed order."""
+        config = self.config
+        base = located(config.base, "base")
+        found = [base] if base.is_file() else []
+        if base.is_dir():
+            parts = ["unet", "text_encoder", *(["text_encoder_2"] if self.kind == "sdxl" else [])]
+            parts += [] if config.vae else ["vae"]
+            found += [path for part in parts for path in weights_in(base / part)]
+        for name, value in (("vae", config.vae), ("motion_adapter", config.motion_adapter)):
+            found += weights_in(located(value, name)) if value else []
+        found += [weight_file(lora) for lora in config.lora]
+        if ip := config.ip_adapter:
+            found += [weight_file(ip), *weights_in(image_encoder(ip)[0] / image_encoder(ip)[1])]
+        return found
+
+    def call_flops(self, width: int, height: int) -> float:
+        """Floating-point operations of one call of the UNet for one frame of this size; counted without weights."""
+        from diffusers import UNet2DConditionModel
+        from torch.utils.flop_counter import FlopCounterMode
+
+        config = read_json(self.folder / "unet" / "config.json")
+        with _loading(self.folder / "unet"), torch.device("meta"), FlopCounterMode(display=False) as counter:
+            unet: Any = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
+            added = {}
+            if self.kind == "sdxl":
+                text = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+                added = {"text_embeds": torch.empty(1, text), "time_ids": torch.empty(1, 6)}
+            latents = torch.empty(1, unet.config.in_channels, -(-height // 16) * 2, -(-width // 16) * 2)
+            words = torch.empty(1, 77, unet.config.cross_attention_dim)
+            unet(latents, torch.empty(1), encoder_hidden_states=words, added_cond_kwargs=added)
+        return float(counter.get_total_flops())
+
+    def load(self, entry: NetworkEntry, device: torch.device) -> LatentStylizer:
+        """Load everything; with the student `entry`, and all LoRAs that are no students.
+
+        Raises ModelError if a part does not fit the others.
+        """
+        dtype = self._dtype(device)
+        students = {id(s.lora): s for s in self.students}
+        with _loading(self.folder):
+            pipeline = self._pipeline(dtype)
+        chosen = [
+            lora
+            for lora in self.config.lora
+            if id(lora) not in students
+            or (students[id(lora)].strength, students[id(lora)].start) == (entry.strength, entry.start)
+        ]
+        self._add_loras(pipeline, chosen)
+        scale = self._add_ip_adapter(pipeline)
+        pipeline.set_progress_bar_config(disable=True)
+        self._place(pipeline, device)
+        with _loading(self.folder):
+            texts = self._texts(pipeline)
+        frames = pipeline.unet.config.motion_max_seq_length if self.config.motion_adapter else 4
+        return LatentStylizer(pipeline, self.schedule, self.prediction, texts, scale, frames)
+
+    def _dtype(self, device: torch.device) -> torch.dtype:
+        known = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+        if self.config.precision != "auto":
+            return known[self.config.precision]
+        return torch.float32 if device.type == "cpu" else torch.float16
+
+    def _pipeline(self, dtype: torch.dtype) -> Any:
+        """A pipeline of the parts."""
+        from diffusers import (
+            AnimateDiffSDXLPipeline,
+            AnimateDiffVideoToVideoPipeline,
+            DDIMScheduler,
+            MotionAdapter,
+            StableDiffusionImg2ImgPipeline,
+            StableDiffusionXLImg2ImgPipeline,
+            UNet2DConditionModel,
+        )
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+        xl, base = self.kind == "sdxl", located(self.config.base, "base")
+        pipeline_class: Any = StableDiffusionXLImg2ImgPipeline if xl else StableDiffusionImg2ImgPipeline
+        options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+        if base.is_file():
+            whole = pipeline_class.from_single_file(
+                str(base), config=str(self.folder), torch_dtype=dtype, local_files_only=True
+            )
+            parts = {name: part for name, part in whole.components.items() if name not in ("safety_checker",)}
+        else:
+            text: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+            parts = {
+                "unet": UNet2DConditionModel.from_pretrained(base / "unet", **options),  # type: ignore[no-untyped-call]
+                "text_encoder": CLIPTextModel.from_pretrained(base / "text_encoder", **text),
+                "tokenizer": CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
+                "scheduler": DDIMScheduler.from_config(read_json(base / "scheduler" / "scheduler_config.json")),  # type: ignore[no-untyped-call]
+            }
+            if xl:
+                parts["text_encoder_2"] = CLIPTextModelWithProjection.from_pretrained(base / "text_encoder_2", **text)
+                parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(base / "tokenizer_2", local_files_only=True)
+        if self.config.vae or "vae" not in parts:
+            folder = located(self.config.vae, "vae") if self.config.vae else base / "vae"
+            parts["vae"] = _vae(folder, dtype)
+        if parts["vae"].config.get("force_upcast") and dtype is torch.float16:
+            parts["vae"].to(torch.float32)  # overflows in half precision
+        if xl:
+            index = read_json(self.folder / "model_index.json")
+            parts["force_zeros_for_empty_prompt"] = bool(index.get("force_zeros_for_empty_prompt", True))
+        if self.config.motion_adapter:
+            folder = located(self.config.motion_adapter, "motion_adapter")
+            adapter = MotionAdapter.from_pretrained(folder, **options)  # type: ignore[no-untyped-call]
+            pipeline_class = AnimateDiffSDXLPipeline if xl else AnimateDiffVideoToVideoPipeline
+            parts["unet"] = _with_motion(parts["unet"], adapter)
+            return pipeline_class(motion_adapter=adapter, **parts)
+        if not xl:
+            parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        return pipeline_class(**parts)
+
+    def _add_loras(self, pipeline: Any, loras: list[LoraConfig]) -> None:
+        """Add low-rank changes to the weights for good."""
+        for number, lora in enumerate(loras):
+            path = weight_file(lora)
+            with _loading(path):
+                pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name=f"lora{number}")
+        if loras:
+            names = [f"lora{number}" for number in range(len(loras))]
+            with _loading(weight_file(loras[0])):
+                pipeline.set_adapters(names, [lora.weight for lora in loras])
+                pipeline.fuse_lora(adapter_names=names)
+                pipeline.unload_lora_weights()
+
+    def _add_ip_adapter(self, pipeline: Any) -> Any:
+        """Add an IP-Adapter and its image encoder; returns its scale."""
+        if (ip := self.config.ip_adapter) is None:
+            return 1.0
+        from transformers import CLIPVisionModelWithProjection
+
+        path, (folder, subfolder) = weight_file(ip), image_encoder(ip)
+        with _loading(folder / subfolder):
+            encoder = CLIPVisionModelWithProjection.from_pretrained(
+                folder, subfolder=subfolder, dtype=pipeline.unet.dtype, use_safetensors=True, local_files_only=True
+            )
+            pipeline.register_modules(image_encoder=encoder)
+        with _loading(path):
+            pipeline.load_ip_adapter(
+                str(path.parent), subfolder="", weight_name=path.name, image_encoder_folder=None, local_files_only=True
+            )
+            pipeline.set_ip_adapter_scale(ip.scale)
+        return ip.scale
+
+    def _place(self, pipeline: Any, device: torch.device) -> None:
+        if self.config.offload == "sequential":
+            pipeline.enable_sequential_cpu_offload(device=device)
+        elif self.config.offload == "model":
+            pipeline.enable_model_cpu_offload(device=device)
+        else:
+            pipeline.to(device)
+        if self.config.compile:
+            pipeline.unet.compile()
+
+    def _texts(self, pipeline: Any) -> Texts:
+        names = ["", "_2"] if self.kind == "sdxl" else [""]
+        tokenizers, encoders = ([getattr(pipeline, kind + n) for n in names] for kind in ("tokenizer", "text_encoder"))
+        prompt, negative = embed([self.prompt, self.negative_prompt], tokenizers, encoders)
+        if not self.negative_prompt and pipeline.config.get("force_zeros_for_empty_prompt", False):
+            negative = prompt.zeros()
+        return Texts(prompt, negative)
+
+
+def _with_motion(unet: Any, adapter: Any) -> Any:
+    """A UNet with motion modules."""
+    from diffusers import UNetMotionModel
+
+    moving: Any = UNetMotionModel.from_unet2d(unet, adapter)
+    if unet.config.addition_embed_type is not None:  # left as it was drawn at random by diffusers 0.42 and before
+        moving.add_embedding.load_state_dict(unet.add_embedding.state_dict())
+    return moving.to(unet.dtype)
+
+
+def _vae(folder: Path, dtype: torch.dtype) -> Any:
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    known: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+    name = read_json(folder / "config.json").get("_class_name")
+    if name not in known:
+        raise ModelError(f"'{folder}' holds a {name}; known are {', '.join(known)}; choose such a VAE")
+    return known[name].from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+
+
+@contextmanager
+def _loading(what: Path) -> Iterator[None]:
+    """Errors of foreign loaders in one line; their chatter stays away."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    before = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ModelError:
+        raise
+    except _MISFITS as exc:
+        reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+        raise ModelError(
+            f"'{what}' does not fit the model: {reason}; files of one model are needed; get them again"
+        ) from exc
+    finally:
+        diffusers_logging.set_verbosity(before[0])
+        transformers_logging.set_verbosity(before[1])

@@ -1,0 +1,191 @@
+"""A latent diffusion model of the hub around its UNet: Stable Diffusion 1.5 or SDXL, with VAE, prompts, IP-Adapter and
+motion modules.
+
+    content -> VAE -> x_0                            cells of 8 px
+    reference -> CLIP -> IP-Adapter                   what the network sees of the style
+    UNet(x_t, t | prompt, reference) -> eps or v -> x_0
+    UNet with motion modules: all frames of a call at once, attending to one another along time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stdvid.diffusion.denoiser import Denoiser, Guided, Prediction, to_x0
+from stdvid.diffusion.fusion import Fused
+from stdvid.diffusion.schedule import Schedule
+from stdvid.models.anchor_attention import AnchorAttention, Memory
+from stdvid.models.canvas import Canvas
+from stdvid.models.prompts import TextEmbedding
+from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames
+
+SIZE_MULTIPLE_PX = 16
+"""Working sizes are filled up to multiples of this: two latents."""
+
+LONGEST = 1024
+"""Frames of a window at most."""
+
+CONTEXT_OVERLAP = 4
+"""Frames that the contexts of a motion module share where a window is longer than it can see."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """References as an IP-Adapter sees them: embeddings [1, n, ...] of each adapter, those of `nothing`, and how many
+    times its `scale` it counts."""
+
+    references: tuple[Tensor, ...]
+    nothing: tuple[Tensor, ...]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The prompt and the negative prompt, embedded."""
+
+    prompt: TextEmbedding
+    negative: TextEmbedding
+
+
+class LatentStylizer(Stylizer):
+    """A pipeline of diffusers as a `Stylizer`. States are float32; network and VAE compute in their own precision."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        schedule: Schedule,
+        prediction: Prediction,
+        texts: Texts,
+        ip_scale: float | dict[str, Any] = 1.0,
+        frames: int = 1,
+    ) -> None:
+        """`pipeline`: with its adapters loaded; `ip_scale`: of the IP-Adapter; `frames`: so many go through the network
+        in one call; with motion modules they are as many as these see at a time."""
+        self.pipeline, self.schedule, self.prediction, self.texts = pipeline, schedule, prediction, texts
+        self.unet, self.vae = pipeline.unet, pipeline.vae
+        self.together = bool(getattr(self.unet.config, "motion_max_seq_length", None))
+        self.frames = frames
+        self.canvas = Canvas(pipeline.vae_scale_factor, pipeline.vae_scale_factor, 0, SIZE_MULTIPLE_PX)
+        self._ip_scale = ip_scale
+        self._scaled: float | None = None
+        self._attention = AnchorAttention(self.unet)
+
+    @property
+    def device(self) -> torch.device:
+        """See `Stylizer`."""
+        device: torch.device = self.pipeline._execution_device
+        return device
+
+    @property
+    def sees(self) -> bool:
+        """Whether the network sees references; without an IP-Adapter only their colours are taken."""
+        return bool(self.unet.config.encoder_hid_dim_type == "ip_image_proj")
+
+    def frames_together(self, width: int, height: int) -> int:
+        """See `Stylizer`. Windows longer than motion modules see are still in one call: see `denoiser`."""
+        return LONGEST if self.together else self.frames
+
+    def encode_style(self, references: Sequence[Tensor], scale: float) -> Seen:
+        """See `Stylizer`."""
+        if not self.sees:
+            return Seen((), (), scale)
+        from PIL import Image
+
+        pictures = [Image.fromarray(to_frames(reference)[0].round().astype("uint8")) for reference in references]
+        both = self.pipeline.prepare_ip_adapter_image_embeds([pictures], None, self.device, 1, True)
+        nothing, seen = zip(*(embedding.chunk(2) for embedding in both), strict=True)
+        return Seen(seen, nothing, scale)
+
+    @torch.no_grad()
+    def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
+        """See `Stylizer`."""
+        return Condition(self._encode(content), content, style.code)
+
+    def denoiser(
+        self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
+    ) -> Denoiser:
+        """See `Stylizer`. Where there are more frames than motion modules see at a time, they see them in overlapping
+        contexts, whose estimates are blended at every step."""
+        seen: Seen = condition.told
+
+        def styled(x_t: Tensor, t: Tensor) -> Tensor:
+            with self._attention.looking(int(t[0]), anchors, keep):
+                return self._estimate(x_t, t, self.texts.prompt, seen.references)
+
+        def plain(x_t: Tensor, t: Tensor) -> Tensor:
+            return self._estimate(x_t, t, self.texts.negative, seen.nothing)
+
+        if self.sees and self._scaled != seen.scale:
+            self.pipeline.set_ip_adapter_scale(_times(self._ip_scale, seen.scale))
+            self._scaled = seen.scale
+        guided = Guided(styled, plain, guidance)
+        if self.together and len(condition.x_0) > self.frames:
+            return Fused(guided, self.frames, CONTEXT_OVERLAP)
+        return guided
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """See `Stylizer`."""
+        mean, std = self._statistics(latents)
+        unscaled = (latents * std / self.vae.config.scaling_factor + mean).to(self.vae.dtype)
+        pictures = [
+            self.vae.decode(part, return_dict=False)[0].float() for part in torch.split(unscaled, self._at_once)
+        ]
+        return torch.cat(pictures)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """The mean of what the VAE says of pictures [T, 3, H, W]."""
+        latents = []
+        for part in torch.split(images.to(self.vae.dtype), self._at_once):
+            out = self.vae.encode(part)
+            latents.append((out.latent_dist.mode() if hasattr(out, "latent_dist") else out.latents).float())
+        mean, std = self._statistics(latents[0])
+        scaled: Tensor = (torch.cat(latents) - mean) * self.vae.config.scaling_factor / std
+        return scaled
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, self.frames) if not self.together else 1
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the VAE's latents, 0 and 1 where it does not say."""
+        known = [getattr(self.vae.config, name, None) for name in ("latents_mean", "latents_std")]
+        values = ([0.0], [1.0]) if None in known else known
+        mean, std = (like.new_tensor(value).view(1, -1, 1, 1) for value in values)
+        return mean, std
+
+    def _estimate(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
+        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T]."""
+        count, dtype = len(x_t), self.unet.dtype
+        batch = 1 if self.together else count  # motion modules see the frames of a batch as one video
+        added: dict[str, Any] = {}
+        if images:
+            added["image_embeds"] = [image.expand(batch, *[-1] * (image.ndim - 1)).to(dtype) for image in images]
+        if text.pooled is not None:
+            height, width = (side * self.canvas.latent_px for side in x_t.shape[-2:])
+            added["text_embeds"] = text.pooled.expand(batch, -1).to(dtype)
+            size = [height, width, 0, 0, height, width]  # no cropping, original size and wanted size alike
+            added["time_ids"] = x_t.new_tensor(size).expand(batch, -1).to(dtype)
+        out = self.unet(
+            (x_t.transpose(0, 1)[None] if self.together else x_t).to(dtype),
+            t[:batch],
+            encoder_hidden_states=text.tokens.expand(count, -1, -1).to(dtype),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0].float()
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        return to_x0(out[0].transpose(0, 1) if self.together else out, x_t, alpha, sigma, self.prediction)
+
+
+def _times(scale: Any, factor: float) -> Any:
+    """The scale of an IP-Adapter, a number or numbers by block, `factor` times as large."""
+    if isinstance(scale, dict):
+        return {key: _times(value, factor) for key, value in scale.items()}
+    if isinstance(scale, list | tuple):
+        return [_times(value, factor) for value in scale]
+    return scale * factor
