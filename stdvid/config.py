@@ -61,10 +61,59 @@ class Range:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank changes to a model of the hub: a .safetensors file, or the file `weight_name` of a folder or hub id.
+
+    A student of single-trajectory distillation has the eta that it was distilled for in `strength` and its first time
+    in `start`, unless its own metadata says so.
+    """
+
+    path: str
+    weight_name: str | None = None
+    weight: float = 1.0
+    strength: Annotated[float, Range(above=0, to=1)] | None = None
+    start: Annotated[int, Range(start=0, to=999)] | None = None
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class IPAdapterConfig:
+    """How a model of the hub sees a reference: the file `weight_name` in a folder or hub id, and an image encoder.
+
+    `image_encoder`: its folder, within `path`, or by itself. `scale`: a number, or a table by block as diffusers takes
+    it, { up = { block_0 = [0.0, 1.0, 0.0] } }.
+    """
+
+    path: str
+    weight_name: str
+    subfolder: str | None = None
+    image_encoder: str = "image_encoder"
+    scale: float | dict[str, Any] = 1.0
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """Which model denoises. `base`: the name of an embedded bundle, or a bundle folder."""
+    """Which model denoises. `base`: the name of an embedded bundle, a bundle folder, a folder of diffusers, a
+    .safetensors file, or a hub id; the rest is for models of the hub.
+
+    `config`: the folder that describes a .safetensors file; `vae`: another autoencoder, also a tiny one (TAESD);
+    `motion_adapter`: AnimateDiff's. Each is a folder or a hub id.
+    """
 
     base: str = "nano"
+    config: str | None = None
+    vae: str | None = None
+    lora: tuple[LoraConfig, ...] = ()
+    ip_adapter: IPAdapterConfig | None = None
+    motion_adapter: str | None = None
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    offload: Literal["auto", "none", "model", "sequential"] = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         validate(self)
@@ -74,7 +123,7 @@ class ModelConfig:
 class SamplingConfig:
     """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly."""
 
-    sampler: Literal["std"] = "std"
+    sampler: Literal["std", "published"] = "std"
     strength: Annotated[float, Range(above=0, to=1)] = 0.6
     steps: Annotated[int, Range(start=1, to=1000)] = 4
     guidance: Annotated[float, Range(start=0, to=50)] = 1.0
@@ -82,6 +131,8 @@ class SamplingConfig:
     style_guidance: Annotated[int, Range(start=0, to=1000)] = 24
     gamma: Annotated[float, Range(start=0, to=1)] = 0.0
     color: Annotated[float, Range(start=0, to=1)] = 1.0
+    prompt: str = ""
+    negative_prompt: str = ""
     seed: Annotated[int, Range(start=0, to=2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
