@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from stdvid.errors import Interrupted, StdvidError, UsageError
 
-from . import batch, compare, distill, doctor, presets, preview, probe, stylize
+from . import batch, compare, distill, doctor, models, presets, preview, probe, stylize
 
 
 class _PlainHelp(TyperGroup):
@@ -40,6 +40,7 @@ app.command("preview", short_help="Paint one frame before paying for the clip.")
 app.command("compare", short_help="Judge outputs by the clip they were made of.")(compare.compare)
 app.command("probe", short_help="Show what a media file holds.")(probe.probe)
 app.add_typer(presets.app, name="presets")
+app.add_typer(models.app, name="models")
 app.add_typer(distill.app, name="distill")
 app.command("doctor", short_help="Check the installation.")(doctor.doctor)
 

@@ -8,6 +8,7 @@
     |-- ModelError            3   a bundle, checkpoint or weight file that cannot be used
     |-- OutputError           1   the result cannot be written
     |-- ClusterError          1   a Ray cluster is not there, or has lost what it worked on
+    |-- HubError            1   the hub of models is not reached, or does not answer as it should
     |-- SomeFailedError       4   some items of a batch failed
     `-- Interrupted         130   stopped by the user
 
@@ -56,6 +57,10 @@ class OutputError(StdvidError):
 
 class ClusterError(StdvidError):
     """A Ray cluster cannot be reached, or its workers are lost."""
+
+
+class HubError(StdvidError):
+    """The hub of models is not reached, or does not answer as it should."""
 
 
 class SomeFailedError(StdvidError):

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from clips import clip, packets, pictures, style
+from hub_server import hub
 
-__all__ = ["clip", "packets", "pictures", "style"]
+__all__ = ["clip", "hub", "packets", "pictures", "style"]
 
 _HOME_VARIABLES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "HF_HOME", "TORCH_HOME")
 _TERMINAL_VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "PY_COLORS")

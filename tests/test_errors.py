@@ -25,7 +25,7 @@ def test_every_class_is_drawn_at_its_place_with_its_exit_code() -> None:
     classes = defined()
     tree = {name: (len(cls.__mro__) - len(StdvidError.__mro__), cls.exit_code) for name, cls in classes.items()}
     assert drawn() == tree
-    assert len(tree) == 10
+    assert len(tree) == 11
 
 
 def test_one_except_clause_catches_all_and_nothing_foreign() -> None:

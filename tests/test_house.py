@@ -84,7 +84,7 @@ def test_no_text_names_a_path_of_some_machine() -> None:
 
 
 def test_the_front_door_is_light(tmp_path: Path) -> None:
-    heavy = ("torch", "diffusers", "av", "decord", "cv2", "accelerate", "PIL")
+    heavy = ("torch", "diffusers", "huggingface_hub", "av", "decord", "cv2", "accelerate", "PIL")
     code = f"import stdvid_cli.app, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = run_python(code, tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

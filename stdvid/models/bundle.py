@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,15 @@ from torch import Tensor
 
 from stdvid.diffusion.schedule import SCHEDULES, Schedule, grid_time, start_index
 from stdvid.errors import ModelError, UsageError
+from stdvid.models.embedded import MANIFEST as MANIFEST
+from stdvid.models.embedded import bundle_folder
+from stdvid.models.embedded import bundle_names as bundle_names
 from stdvid.models.lora import apply_lora
 from stdvid.models.nano import Nano
 from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer
 from stdvid.models.network import NetworkEntry
 
 FORMAT = "stdvid-bundle/1"
-MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
 
 
@@ -108,12 +109,6 @@ class Bundle:
         return SCHEDULES[self.schedule]()
 
 
-def bundle_names() -> list[str]:
-    """Names of the embedded bundles."""
-    folder = files("stdvid.models") / "weights"
-    return sorted(p.name for p in folder.iterdir() if (p / MANIFEST).is_file()) if folder.is_dir() else []
-
-
 def read_bundle(base: str) -> Bundle:
     """Read the manifest of an embedded bundle by name, or of a bundle folder by path.
 
@@ -122,7 +117,7 @@ def read_bundle(base: str) -> Bundle:
         ModelError: the folder holds no valid manifest.
     """
     known = bundle_names()
-    folder = Path(str(files("stdvid.models") / "weights" / base)) if base in known else Path(base)
+    folder = bundle_folder(base) if base in known else Path(base)
     if not folder.is_dir():
         raise UsageError(f"no model named '{base}'; embedded are {', '.join(known)}; or give a bundle folder")
     try:

@@ -33,6 +33,8 @@ COMMANDS = [
     ["presets"],
     ["presets", "list"],
     ["presets", "show"],
+    ["models"],
+    *(["models", name] for name in ("list", "pull", "verify", "path")),
     ["doctor"],
     ["distill"],
     ["distill", "teacher"],

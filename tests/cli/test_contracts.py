@@ -48,13 +48,15 @@ def test_no_help_imports_what_is_heavy() -> None:
 import contextlib, io, sys
 from stdvid_cli.app import main
 commands = ["stylize", "preview", "compare", "probe", "doctor", "presets list", "presets show"]
+commands += [f"models {name}" for name in ("list", "pull", "verify", "path")]
 commands += [f"distill {name}" for name in ("teacher", "student", "eval", "export")]
 for command in commands:
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         code = main([*command.split(), "--help"])
     assert code == 0 and f"stdvid {command}" in text.getvalue(), command
-print(sorted({"torch", "diffusers", "av", "decord", "cv2", "accelerate", "numpy", "PIL"} & set(sys.modules)))
+heavy = {"torch", "diffusers", "huggingface_hub", "av", "decord", "cv2", "accelerate", "numpy", "PIL"}
+print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
@@ -63,7 +65,7 @@ print(sorted({"torch", "diffusers", "av", "decord", "cv2", "accelerate", "numpy"
 def test_every_command_of_the_root_has_a_line_of_help() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for name in ("stylize", "preview", "compare", "probe", "presets", "distill", "doctor"):
+    for name in ("stylize", "preview", "compare", "probe", "presets", "models", "distill", "doctor"):
         [line] = [line for line in result.output.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 2
     assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in " ".join(result.output.split())
