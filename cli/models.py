@@ -146,9 +146,10 @@ def path(
 
 def _wanted(name: str, revision: str | None = None) -> _Wanted:
     """Raises UsageError for a name that is none of a preset, a file, an embedded model, the hub's."""
-    from stdvid.config import ModelConfig, load_preset, preset_names, unknown_name
+    from stdvid.config import ModelConfig, load_preset, preset_names
     from stdvid.models.embedded import bundle_names
     from stdvid.models.hub import source_of
+    from stdvid.schema import unknown_name
 
     is_preset = name in preset_names() or name.endswith(".toml") or Path(name).is_file()
     if revision is not None and (is_preset or "/" not in name or "@" in name):

@@ -54,42 +54,6 @@ class IPAdapterConfig:
 
 
 @dataclass(frozen=True)
-class LoraConfig:
-    """Low-rank changes to a model of the hub: a .safetensors file, or the file `weight_name` of a folder or hub id.
-
-    A student of single-trajectory distillation has the eta that it was distilled for in `strength` and its first time
-    in `start`, unless its own metadata says so.
-    """
-
-    path: str
-    weight_name: str | None = None
-    weight: float = 1.0
-    strength: Annotated[float, Range(above=0, to=1)] | None = None
-    start: Annotated[int, Range(start=0, to=999)] | None = None
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-
-@dataclass(frozen=True)
-class IPAdapterConfig:
-    """How a model of the hub sees a reference: the file `weight_name` in a folder or hub id, and an image encoder.
-
-    `image_encoder`: its folder, within `path`, or by itself. `scale`: a number, or a table by block as diffusers takes
-    it, { up = { block_0 = [0.0, 1.0, 0.0] } }.
-    """
-
-    path: str
-    weight_name: str
-    subfolder: str | None = None
-    image_encoder: str = "image_encoder"
-    scale: float | dict[str, Any] = 1.0
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """Which model denoises. `base`: the name of an embedded bundle, a bundle folder, a folder of diffusers, a
     .safetensors file, or a hub id; the rest is for models of the hub.

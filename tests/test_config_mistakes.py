@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from stdvid.config import (
     EncodeConfig,
+    IPAdapterConfig,
+    LoraConfig,
     ModelConfig,
     SamplingConfig,
     StylizeConfig,
@@ -191,10 +193,18 @@ def test_what_is_written_word_for_word() -> None:
     assert to_toml(odd) == (
         'codec = "libx265"\ncrf = "none"\nenc = {x265-params = "a=\\"b\\"\\u000a", "two words" = "c\\\\d"}\n'
     )
-    assert to_toml(ModelConfig("mine")) == 'base = "mine"\n'
-    assert to_toml(StylizeConfig()).startswith(
-        '[model]\nbase = "nano"\n\n[sampling]\nsampler = "std"\nstrength = 0.6\n'
+    lora = LoraConfig("a.safetensors", weight=0.5)
+    text = to_toml(
+        StylizeConfig(ModelConfig("mine", lora=(lora,), ip_adapter=IPAdapterConfig("b", "c", scale={"up": 1})))
     )
+    assert text.startswith('[model]\nbase = "mine"\nconfig = "none"\n')
+    assert (
+        'lora = [{path = "a.safetensors", weight_name = "none", weight = 0.5, strength = "none", start = "none"}]\n'
+        in text
+    )
+    assert 'ip_adapter = {path = "b", weight_name = "c", ' in text
+    assert "scale = {up = 1}}\n" in text
+    assert '\n\n[sampling]\nsampler = "std"\nstrength = 0.6\n' in text
 
 
 @given(width=st.integers(0, 9999), height=st.integers(0, 9999))

@@ -113,7 +113,7 @@ def test_the_estimate_by_hand(
     # two windows, 8 and 6 real frames: 14 * steps calls; with flow the 2 that they share are painted once
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     planned = plan(make({"sampling": {"guidance": guidance, "steps": steps}, "video": video}))
-    flops = planned.bundle.flops_per_pixel * (64 + 32) * (48 + 32) * calls
+    flops = planned.model.flops_per_pixel * (64 + 32) * (48 + 32) * calls
     assert planned.estimate_s == pytest.approx(flops / 0.5e9)
 
 

@@ -27,7 +27,16 @@ from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.latent_stylizer import LatentStylizer, Texts
 from stdvid.models.network import NetworkEntry
-from stdvid.models.parts import check_weights, image_encoder, located, metadata, read_json, weight_file, weights_in
+from stdvid.models.parts import (
+    at_home,
+    check_weights,
+    image_encoder,
+    located,
+    metadata,
+    read_json,
+    weight_file,
+    weights_in,
+)
 from stdvid.models.prompts import embed
 
 Kind = Literal["sd15", "sdxl"]
@@ -55,6 +64,7 @@ class Student:
 class HubModel:
     """What a preset names, found on disk; the weights stay there until `load`."""
 
+    name: str
     config: ModelConfig
     prompt: str
     negative_prompt: str
@@ -66,6 +76,7 @@ class HubModel:
 
         Raises ModelError for a part that is missing, damaged or of another kind.
         """
+        name, config = config.base, at_home(config)
         base = located(config.base, "base")
         if base.is_file():
             check_weights(base)
@@ -74,16 +85,11 @@ class HubModel:
                     f"'{config.base}' is a single file; `config` in [model] must be the folder that describes it "
                     "(model_index.json, unet/config.json, ...); name one"
                 )
-        model = cls(config, prompt, negative_prompt, located(config.config or config.base, "config"))
+        model = cls(name, config, prompt, negative_prompt, located(config.config or config.base, "config"))
         for path in model.files():
             check_weights(path)
         _ = model.kind, model.schedule, model.students
         return model
-
-    @property
-    def name(self) -> str:
-        """As it is called in plans."""
-        return self.config.base
 
     @cached_property
     def kind(self) -> Kind:
@@ -172,7 +178,7 @@ class HubModel:
             found += weights_in(located(value, name)) if value else []
         found += [weight_file(lora) for lora in config.lora]
         if ip := config.ip_adapter:
-            found += [weight_file(ip), *weights_in(image_encoder(ip)[0] / image_encoder(ip)[1])]
+            found += [weight_file(ip), *weights_in(image_encoder(ip))]
         return found
 
     def call_flops(self, width: int, height: int) -> float:
@@ -237,22 +243,24 @@ class HubModel:
 
         xl, base = self.kind == "sdxl", located(self.config.base, "base")
         pipeline_class: Any = StableDiffusionXLImg2ImgPipeline if xl else StableDiffusionImg2ImgPipeline
-        options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
         if base.is_file():
             whole = pipeline_class.from_single_file(
                 str(base), config=str(self.folder), torch_dtype=dtype, local_files_only=True
             )
             parts = {name: part for name, part in whole.components.items() if name not in ("safety_checker",)}
         else:
-            text: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+
+            def part(cls: Any, name: str, **own: Any) -> Any:
+                return cls.from_pretrained(base / name, **own, **_options(base / name))
+
             parts = {
-                "unet": UNet2DConditionModel.from_pretrained(base / "unet", **options),  # type: ignore[no-untyped-call]
-                "text_encoder": CLIPTextModel.from_pretrained(base / "text_encoder", **text),
+                "unet": part(UNet2DConditionModel, "unet", torch_dtype=dtype),
+                "text_encoder": part(CLIPTextModel, "text_encoder", dtype=dtype),
                 "tokenizer": CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
                 "scheduler": DDIMScheduler.from_config(read_json(base / "scheduler" / "scheduler_config.json")),  # type: ignore[no-untyped-call]
             }
             if xl:
-                parts["text_encoder_2"] = CLIPTextModelWithProjection.from_pretrained(base / "text_encoder_2", **text)
+                parts["text_encoder_2"] = part(CLIPTextModelWithProjection, "text_encoder_2", dtype=dtype)
                 parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(base / "tokenizer_2", local_files_only=True)
         if self.config.vae or "vae" not in parts:
             folder = located(self.config.vae, "vae") if self.config.vae else base / "vae"
@@ -264,7 +272,8 @@ class HubModel:
             parts["force_zeros_for_empty_prompt"] = bool(index.get("force_zeros_for_empty_prompt", True))
         if self.config.motion_adapter:
             folder = located(self.config.motion_adapter, "motion_adapter")
-            adapter = MotionAdapter.from_pretrained(folder, **options)  # type: ignore[no-untyped-call]
+            adapter: Any = MotionAdapter
+            adapter = adapter.from_pretrained(folder, torch_dtype=dtype, **_options(folder))
             pipeline_class = AnimateDiffSDXLPipeline if xl else AnimateDiffVideoToVideoPipeline
             parts["unet"] = _with_motion(parts["unet"], adapter)
             return pipeline_class(motion_adapter=adapter, **parts)
@@ -291,10 +300,10 @@ class HubModel:
             return 1.0
         from transformers import CLIPVisionModelWithProjection
 
-        path, (folder, subfolder) = weight_file(ip), image_encoder(ip)
-        with _loading(folder / subfolder):
+        path, folder = weight_file(ip), image_encoder(ip)
+        with _loading(folder):
             encoder = CLIPVisionModelWithProjection.from_pretrained(
-                folder, subfolder=subfolder, dtype=pipeline.unet.dtype, use_safetensors=True, local_files_only=True
+                folder, dtype=pipeline.unet.dtype, **_options(folder)
             )
             pipeline.register_modules(image_encoder=encoder)
         with _loading(path):
@@ -333,6 +342,12 @@ def _with_motion(unet: Any, adapter: Any) -> Any:
     return moving.to(unet.dtype)
 
 
+def _options(folder: Path) -> dict[str, Any]:
+    """How a part is to be read: from safetensors that are here, in half precision where there is nothing else."""
+    half = all(".fp16" in path.name for path in weights_in(folder))
+    return {"use_safetensors": True, "local_files_only": True, "variant": "fp16" if half else None}
+
+
 def _vae(folder: Path, dtype: torch.dtype) -> Any:
     from diffusers import AutoencoderKL, AutoencoderTiny
 
@@ -340,7 +355,7 @@ def _vae(folder: Path, dtype: torch.dtype) -> Any:
     name = read_json(folder / "config.json").get("_class_name")
     if name not in known:
         raise ModelError(f"'{folder}' holds a {name}; known are {', '.join(known)}; choose such a VAE")
-    return known[name].from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+    return known[name].from_pretrained(folder, torch_dtype=dtype, **_options(folder))
 
 
 @contextmanager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
 from stdvid.errors import ModelError, UsageError
-
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+from stdvid.models.hub import locate
+from stdvid.models.sources import PICKLES, Kind, is_inside, is_local, source_of
 
 
 def located(value: str, key: str) -> Path:
@@ -26,17 +28,17 @@ def located(value: str, key: str) -> Path:
     return path
 
 
-def weight_file(part: Any) -> Path:
+def weight_file(part: LoraConfig | IPAdapterConfig) -> Path:
     """The weight file of a LoRA or an IP-Adapter."""
     path = located(part.path, "path")
     if path.is_file():
         return path
     if part.weight_name is None:
         raise UsageError(f"'{part.path}' is a folder; `weight_name` must say which file in it; add it")
-    inside = path / (getattr(part, "subfolder", None) or "") / part.weight_name
-    if not inside.resolve().is_relative_to(path.resolve()) and not path.is_symlink():
-        raise ModelError(f"'{part.weight_name}' leads out of '{part.path}'; a file inside it is needed; name one")
-    return located(str(inside), "weight_name")
+    name = part.weight_name if isinstance(part, LoraConfig) else f"{part.subfolder or '.'}/{part.weight_name}"
+    if not is_inside(name):
+        raise ModelError(f"'{name}' leads out of '{part.path}'; a file inside it is needed; name one")
+    return located(str(path / name), "weight_name")
 
 
 def check_weights(path: Path) -> None:
@@ -60,13 +62,55 @@ def weights_in(folder: Path) -> list[Path]:
     return whole
 
 
-def image_encoder(ip: Any) -> tuple[Path, str]:
-    """The folder of an IP-Adapter's image encoder, and the part of it."""
+def image_encoder(ip: IPAdapterConfig) -> Path:
+    """The folder of an IP-Adapter's image encoder: beside its file, in its folder, or elsewhere."""
     folder = located(ip.path, "ip_adapter")
-    for inside in (folder / (ip.subfolder or "") / ip.image_encoder, folder / ip.image_encoder):
-        if inside.is_dir():
-            return inside, ""
-    return located(ip.image_encoder, "image_encoder"), ""
+    if is_inside(ip.image_encoder):
+        for inside in (folder / (ip.subfolder or "") / ip.image_encoder, folder / ip.image_encoder):
+            if inside.is_dir():
+                return inside
+    return located(ip.image_encoder, "image_encoder")
+
+
+def at_home(model: ModelConfig) -> ModelConfig:
+    """The same model by local paths: what it has of the hub as the folders that were pulled.
+
+    Raises ModelError for what was not, with the command that gets it.
+    """
+    ip = model.ip_adapter
+    if ip is not None and not is_local(ip.path):
+        file = source_of(ip.path, "file", f"{ip.subfolder}/{ip.weight_name}" if ip.subfolder else ip.weight_name)
+        encoder = ip.image_encoder
+        if not is_local(encoder):
+            beside = "/" not in encoder
+            if beside or encoder.endswith("/image_encoder"):
+                path = f"{ip.subfolder}/{encoder}" if beside and ip.subfolder else encoder
+                encoder = str(locate(source_of(ip.path, "model", path)) / path)
+            else:
+                encoder = _folder(encoder, "model") or encoder
+        ip = replace(ip, path=str(locate(file)), image_encoder=encoder)
+    loras = []
+    for lora in model.lora:
+        if not is_local(lora.path):
+            source = source_of(lora.path, "file", lora.weight_name or "pytorch_lora_weights.safetensors")
+            lora = replace(lora, path=str(locate(source) / source.path), weight_name=None)
+        loras.append(lora)
+    return replace(
+        model,
+        base=_folder(model.base, "pipeline") or model.base,
+        config=_folder(model.config, "description"),
+        vae=_folder(model.vae, "model"),
+        motion_adapter=_folder(model.motion_adapter, "model"),
+        lora=tuple(loras),
+        ip_adapter=ip,
+    )
+
+
+def _folder(value: str | None, kind: Kind) -> str | None:
+    if value is None or is_local(value):
+        return value
+    source = source_of(value, kind)
+    return str(locate(source) / source.path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _NEEDED = ("unet", "vae")
 _WORDS = ("tokenizer", "tokenizer_2", "scheduler", "feature_extractor")
 PARTS = (*_WEIGHTS, *_WORDS)
 _TEXTS = (".json", ".txt", ".model")
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _LORA = "pytorch_lora_weights.safetensors"  # what diffusers calls it
 _REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 
@@ -74,7 +74,7 @@ class Source:
             raise UsageError(
                 f"'{self.path}' leads out of {self.repo}; allowed: a path within it; write it without '..'"
             )
-        if self.kind == "file" and self.path.endswith(_PICKLES):
+        if self.kind == "file" and self.path.endswith(PICKLES):
             raise _pickled(str(self), self.path)
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ def source_of(text: str, kind: Kind = "any", path: str = "") -> Source:
     owner, repo, *inside = name.split("/") if "/" in name else [name, ""]
     path = "/".join([*inside, *filter(None, [path])])
     if kind == "any" and path:
-        kind = "file" if path.endswith((".safetensors", *_PICKLES)) else "model"
+        kind = "file" if path.endswith((".safetensors", *PICKLES)) else "model"
     return Source(f"{owner}/{repo}".strip("/"), revision if at else "main", kind, path)
 
 
@@ -246,7 +246,7 @@ def _no_weights(where: str, files: set[str], stems: Sequence[str]) -> ModelError
                 return ModelError(
                     f"{where} has its weights only as the variant {variant[1]}; add --variant {variant[1]}"
                 )
-    pickles = [file for file in sorted(files) if file.endswith(_PICKLES)]
+    pickles = [file for file in sorted(files) if file.endswith(PICKLES)]
     if pickles:
         return _pickled(where, pickles[0])
     return ModelError(f"{where} has no whole weights; allowed: {stems[0]}.safetensors or its shards; name another")
