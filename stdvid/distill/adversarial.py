@@ -12,36 +12,45 @@ judge painting as such and ignore the style (matching-aware loss, arXiv 1605.053
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from stdvid.diffusion.schedule import CLEAN, Schedule, grid_time
+from stdvid.diffusion.schedule import CLEAN, Schedule, grid_time, start_index
 from stdvid.distill.checkpoint import optimizer_tensors, prefixed, restore_optimizer, under
 from stdvid.distill.consistency import Jump
 from stdvid.distill.data import torch_generator
 from stdvid.distill.discriminator import Discriminator, augment, discriminator_loss, fake_loss, gradient_penalty
+from stdvid.distill.players import Players
 from stdvid.distill.settings import StudentLoss
-from stdvid.models.nano import decode, encode
 
 
 class AdversarialTerm:
     """See the module; holds the discriminator and its optimizer."""
 
     def __init__(
-        self, schedule: Schedule, vector_dim: int, start: int, loss: StudentLoss, seed: int, accelerator: Accelerator
+        self,
+        players: Players[Any],
+        schedule: Schedule,
+        vector_dim: int,
+        loss: StudentLoss,
+        seed: int,
+        accelerator: Accelerator,
     ) -> None:
+        self.players, start = players, start_index(loss.strength)
         self.schedule, self.start, self.settings, self.accelerator = schedule, start, loss, accelerator
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.discriminator = Discriminator(vector_dim, loss.discriminator_network).to(accelerator.device)
         self.optimizer = torch.optim.AdamW(self.discriminator.parameters(), lr=loss.discriminator_lr, betas=(0.0, 0.99))
 
-    def __call__(self, jumped: Jump, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, jumped: Jump[Any], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """One step of the discriminator, then the student's loss -D(fake); the discriminator's loss for the log."""
-        fake = decode(jumped.clean if self.settings.adversarial_mode == "x0" else jumped.prediction)
+        fake = self.players.decode(jumped.clean if self.settings.adversarial_mode == "x0" else jumped.prediction)
         real = self._real(jumped, rng, fake.shape[-1])
         condition, generator = jumped.vector.detach().float(), torch_generator(rng)
         for parameter in self.discriminator.parameters():
@@ -50,7 +59,7 @@ class AdversarialTerm:
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(False)
         with self.accelerator.autocast():
-            logits = self.discriminator(self.discriminator.features(augment(fake, generator)), condition)
+            logits = self.discriminator(self.discriminator.features(augment(fake, generator)), _for(fake, condition))
         return -logits.mean(), {"discriminator": judged}
 
     def _discriminate(self, fake: Tensor, real: Tensor, condition: Tensor, generator: torch.Generator) -> float:
@@ -58,7 +67,8 @@ class AdversarialTerm:
             real_maps, fake_maps = (self.discriminator.features(augment(x, generator)) for x in (real, fake))
         real_maps = [m.requires_grad_() for m in real_maps]
         with self.accelerator.autocast():
-            logits, fake_logits = (self.discriminator(maps, condition) for maps in (real_maps, fake_maps))
+            logits = self.discriminator(real_maps, condition)
+            fake_logits = self.discriminator(fake_maps, _for(fake, condition))
         loss = discriminator_loss(logits, fake_logits, self.settings.adversarial_loss)
         if self.settings.mismatch > 0:
             with self.accelerator.autocast():
@@ -70,13 +80,13 @@ class AdversarialTerm:
         self.optimizer.step()
         return float(loss.detach())
 
-    def _real(self, jumped: Jump, rng: np.random.Generator, side: int) -> Tensor:
+    def _real(self, jumped: Jump[Any], rng: np.random.Generator, side: int) -> Tensor:
         """Data at the noise level that the mode says, [N, 3, side, side]."""
         device = self.accelerator.device
-        y = encode(torch.stack([_crop(slot.target.to(device), side, rng) for slot in jumped.slots]))
+        y = self.players.encode(torch.stack([_crop(slot.target.to(device), side, rng) for slot in jumped.slots]))
         r = torch.tensor([self._level(int(s), rng) for s in jumped.s], device=y.device)
         noise = torch.randn(y.shape, generator=torch_generator(rng)).to(y)
-        return decode(self.schedule.add_noise(y, noise, r))
+        return self.players.decode(self.schedule.add_noise(y, noise, r))
 
     def _level(self, s: int, rng: np.random.Generator) -> int:
         mode = self.settings.adversarial_mode
@@ -97,6 +107,11 @@ class AdversarialTerm:
         """Take back what `state` gave."""
         self.discriminator.load_state_dict(under("heads", tensors))
         restore_optimizer(self.optimizer, self.discriminator, under("moments", tensors))
+
+
+def _for(pictures: Tensor, condition: Tensor) -> Tensor:
+    """The condition [N, D] of each of M pictures, several of which may belong to one slot."""
+    return condition.repeat_interleave(len(pictures) // len(condition), 0)
 
 
 def _crop(picture: Tensor, side: int, rng: np.random.Generator) -> Tensor:

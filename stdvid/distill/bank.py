@@ -9,51 +9,55 @@ trajectory depends on - x_0, condition, guidance - so no trajectory ever changes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import fields, replace
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+S = TypeVar("S", bound="Trajectory")
 
-@dataclass(frozen=True)
-class Slot:
-    """One trajectory, no batch axis: `x_0`, `x_t` [48, h, w], `structure` [16, h, w], `reference` [3, S, S] (the style
-    crop that is its condition), `target` [3, P, P] (another crop of that picture), `guidance`, grid `index` of x_t."""
 
-    x_0: Tensor
+class Trajectory:
+    """A slot: a frozen dataclass of tensors without a batch axis, among them the state `x_t`, and of the `guidance` and
+    the grid `index` of x_t."""
+
     x_t: Tensor
-    structure: Tensor
-    reference: Tensor
-    target: Tensor
     guidance: float
     index: int
 
-    def moved(self, x_s: Tensor, index: int) -> Slot:
+    def moved(self, x_s: Tensor, index: int) -> Self:
         """The same trajectory at a later state, which is copied: a view would keep its whole batch in memory."""
-        return replace(self, x_t=x_s.clone(), index=index)
+        return _replace(self, x_t=x_s.clone(), index=index)
 
-    def under(self, other: Slot) -> Slot:
+    def under(self, other: Self) -> Self:
         """This state and index under the condition of another slot: what no trajectory of ours does (an ablation)."""
-        return replace(other, x_t=self.x_t, index=self.index)
+        return _replace(other, x_t=self.x_t, index=self.index)
 
-    def to(self, device: torch.device) -> Slot:
+    def to(self, device: torch.device) -> Self:
         """The slot with all its tensors on `device`."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
+        return _replace(self, **{name: getattr(self, name).to(device) for name in self.tensors()})
+
+    @classmethod
+    def tensors(cls) -> list[str]:
+        """Names of its tensors."""
+        return [f.name for f in fields(cast(Any, cls)) if f.name not in ("guidance", "index")]
 
 
-TENSORS = tuple(f.name for f in fields(Slot) if f.name not in ("guidance", "index"))
+def _replace(slot: S, **changes: Any) -> S:
+    return cast(S, replace(cast(Any, slot), **changes))
+
 
 Refresh = Literal["finish", "drop"]
 
 
-def stack(slots: Sequence[Slot], name: str, device: torch.device | str = "cpu") -> Tensor:
+def stack(slots: Sequence[Trajectory], name: str, device: torch.device | str = "cpu") -> Tensor:
     """One tensor field of several slots as a batch on `device`."""
     return torch.stack([getattr(slot, name).to(device) for slot in slots])
 
 
-class TrajectoryBank:
+class TrajectoryBank(Generic[S]):
     """At most `capacity` slots: the first `resident` of them on `device`, the others in CPU memory."""
 
     def __init__(
@@ -73,11 +77,11 @@ class TrajectoryBank:
         """
         self.capacity, self.probability, self.refresh = capacity, probability, refresh
         self.resident, self.device = resident, torch.device(device)
-        self.slots: list[Slot] = []
+        self.slots: list[S] = []
 
-    def draw(self, n: int, rng: np.random.Generator, fresh: Callable[[], Slot]) -> list[Slot]:
+    def draw(self, n: int, rng: np.random.Generator, fresh: Callable[[], S]) -> list[S]:
         """Take `n` slots out: stored ones, uniformly, or fresh ones at x_eta."""
-        drawn: list[Slot] = []
+        drawn: list[S] = []
         for _ in range(n):
             full = self.refresh == "finish" and len(self.slots) + len(drawn) >= self.capacity
             if self.slots and (full or rng.random() < self.probability):
@@ -86,7 +90,7 @@ class TrajectoryBank:
                 drawn.append(fresh())
         return drawn
 
-    def put(self, slots: Sequence[Slot]) -> None:
+    def put(self, slots: Sequence[S]) -> None:
         """Put slots back; those that reached the clean image (index 0) are finished and freed.
 
         With `refresh` "finish" all find room, if no more are put than were drawn, and the first batch fits.
@@ -101,12 +105,12 @@ class TrajectoryBank:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and facts for a checkpoint."""
-        tensors = {f"{i}.{name}": getattr(slot, name) for i, slot in enumerate(self.slots) for name in TENSORS}
+        tensors = {f"{i}.{name}": getattr(slot, name) for i, slot in enumerate(self.slots) for name in slot.tensors()}
         return tensors, {"slots": [[slot.guidance, slot.index] for slot in self.slots]}
 
-    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Take back what `state` gave, slot for slot."""
+    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], kind: type[S]) -> None:
+        """Take back what `state` gave, slot for slot, each a `kind`."""
         self.slots = [
-            Slot(**{name: tensors[f"{i}.{name}"] for name in TENSORS}, guidance=guidance, index=index)
+            cast(Any, kind)(**{n: tensors[f"{i}.{n}"] for n in kind.tensors()}, guidance=guidance, index=index)
             for i, (guidance, index) in enumerate(meta["slots"])
         ]

@@ -6,21 +6,26 @@ import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 
-from stdvid.diffusion.schedule import cosine
+from stdvid.diffusion.schedule import Schedule, cosine, start_index
+from stdvid.distill.adversarial import AdversarialTerm
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
+from stdvid.distill.consistency import FRESH, ConsistencyLoss, anywhere_begun
 from stdvid.distill.data import Pool, load_pool, random_crop
 from stdvid.distill.evaluation import Entrant
 from stdvid.distill.methods import METHODS
+from stdvid.distill.nano_players import NanoPlayers
+from stdvid.distill.players import Players
 from stdvid.distill.settings import DataSettings, MethodName, OptimSettings, StudentSettings, TeacherSettings
 from stdvid.distill.sheets import Sheet
-from stdvid.distill.slots import SlotSource
+from stdvid.distill.slots import Slot, SlotSource
 from stdvid.distill.student import StudentTask
+from stdvid.distill.style_terms import StyleTerms
 from stdvid.distill.teacher import TeacherTask
 from stdvid.distill.trainer import Run
 from stdvid.errors import InputError, ModelError, UsageError
@@ -172,17 +177,38 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
             adapt(model, settings.lora_rank)
     styles, photos, sheet = load_pools(settings.data)
     schedule = cosine()
-    task = StudentTask(
-        model.to(accelerator.device),
-        teacher.to(accelerator.device).eval().requires_grad_(False),
-        facts["architecture"],
-        schedule,
+    source, seed, loss = (
         SlotSource(photos, styles, schedule, settings.loss, settings.data.workers),
-        sheet,
+        settings.optim.seed,
+        settings.loss,
+    )
+    model, teacher = model.to(accelerator.device), teacher.to(accelerator.device).eval().requires_grad_(False)
+    players, start = NanoPlayers(model, teacher, accelerator), start_index(loss.strength)
+    anywhere = anywhere_begun(loss)
+    fresh = source.stream(
+        (seed, FRESH), settings.data.crop_px, lambda rng: int(rng.integers(1, start + 1)) if anywhere else start
+    )
+    task = StudentTask(
+        players,
+        ConsistencyLoss(players, schedule, fresh, loss, accelerator.device),
+        lambda averaged: sheet.draw(cast(Nano, averaged), schedule, steps=4),
         settings,
         accelerator,
+        {"architecture": facts["architecture"]},
+        slot_type=Slot,
+        style_terms=StyleTerms(model, schedule, source, loss, accelerator, seed=seed) if loss.style > 0 else None,
+        adversarial=adversarial_term(players, schedule, facts["architecture"]["vector_dim"], settings, accelerator),
     )
     return Run(folder, task, settings.optim, accelerator)
+
+
+def adversarial_term(
+    players: Players[Any], schedule: Schedule, vector_dim: int, settings: StudentSettings, accelerator: Accelerator
+) -> AdversarialTerm | None:
+    """The adversarial loss, where it has a weight."""
+    if settings.loss.adversarial == 0:
+        return None
+    return AdversarialTerm(players, schedule, vector_dim, settings.loss, settings.optim.seed, accelerator)
 
 
 def export_bundle(runs: Sequence[Path], folder: Path, name: str, card: str) -> Bundle:

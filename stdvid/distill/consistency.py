@@ -4,66 +4,42 @@
     x_{t-k} = J_phi(x_t, t -> t-k)                              one guided teacher step
     L = d(J_theta(x_t, t -> s), sg[J_theta-(x_{t-k}, t-k -> s)]),  x_{t-k} itself as target when s = t-k
 
-arXiv 2412.18945, section "single trajectory distillation"; the time s and the source of x_t are the method's policy.
+arXiv 2412.18945, section "single trajectory distillation"; the time s and the source of x_t are the method's policy,
+the networks are `Players`.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
-from stdvid.diffusion.denoiser import Guided
+from stdvid.diffusion.denoiser import Denoiser, Guided
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.diffusion.solver import jump
-from stdvid.distill.bank import Slot, TrajectoryBank, stack
+from stdvid.distill.bank import Trajectory, TrajectoryBank, stack
 from stdvid.distill.losses import pseudo_huber
 from stdvid.distill.methods import METHODS
+from stdvid.distill.players import Condition, Players
 from stdvid.distill.settings import StudentLoss
-from stdvid.distill.slots import SlotSource
-from stdvid.models.nano import Nano
-from stdvid.models.style_encoder import StyleCode
-from stdvid.models.texture import texture_statistics
+from stdvid.distill.slots import SlotStream
+
+S = TypeVar("S", bound=Trajectory)
 
 FRESH = 1
 """Sets the random numbers of this loss's slots apart from others of the same run."""
 
-X0_LIMIT = 1.1
-"""Clean predictions are clamped here before the solver, in training as in sampling."""
-
 
 @dataclass(frozen=True)
-class States:
-    """Slots as a batch: `x_t` [N, 48, h, w] at grid `index` [N], `structure` [N, 16, h, w], `reference` [N, 3, S, S]
-    with its texture `description`, guidance `scale` [N, 1, 1, 1]."""
-
-    x_t: Tensor
-    index: Tensor
-    structure: Tensor
-    reference: Tensor
-    description: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(cls, slots: list[Slot], device: torch.device) -> States:
-        """Gather slots on a device."""
-        x_t, structure, reference = (stack(slots, name, device) for name in ("x_t", "structure", "reference"))
-        index = torch.tensor([slot.index for slot in slots], device=device)
-        scale = torch.tensor([slot.guidance for slot in slots], device=device).view(-1, 1, 1, 1)
-        return cls(x_t, index, structure, reference, texture_statistics(reference), scale)
-
-
-@dataclass(frozen=True)
-class Jump:
+class Jump(Generic[S]):
     """The student's jump from its slots' states to times `s` [N], where it should have landed (`target`), and the clean
-    prediction it went by; latents [N, 48, h, w]. `vector`: the style vectors [N, vector_dim]."""
+    prediction it went by; latents [N, ...]. `vector`: of the styles, [N, D]."""
 
-    slots: list[Slot]
+    slots: list[S]
     s: Tensor
     clean: Tensor
     prediction: Tensor
@@ -75,64 +51,76 @@ class Jump:
         return pseudo_huber(self.prediction, self.target)
 
 
-class ConsistencyLoss:
-    """See the module; holds the teacher, the target network and the bank."""
+@dataclass(frozen=True)
+class States(Generic[S]):
+    """Slots as a batch: `x_t` [N, ...] at grid `index` [N], their `condition`, guidance `scale` [N, 1, ...]."""
+
+    x_t: Tensor
+    index: Tensor
+    condition: Condition
+    scale: Tensor
+
+
+def anywhere_begun(loss: StudentLoss) -> bool:
+    """Whether states begin at any time, not at x_eta alone."""
+    return not METHODS[loss.method].single_trajectory or loss.begin == "anywhere"
+
+
+class ConsistencyLoss(Generic[S]):
+    """See the module; holds the players and the bank."""
 
     def __init__(
         self,
-        model: Nano,
-        teacher: Nano,
+        players: Players[S],
         schedule: Schedule,
-        source: SlotSource,
+        fresh: SlotStream[S],
         loss: StudentLoss,
-        accelerator: Accelerator,
-        *,
-        crop_px: int,
-        seed: int,
+        device: torch.device,
     ) -> None:
-        self.teacher, self.schedule = teacher, schedule
-        self.settings, self.accelerator = loss, accelerator
+        """`fresh`: slots at the start index, or anywhere below where `anywhere_begun`."""
+        self.players, self.schedule, self.fresh, self.settings, self.device = players, schedule, fresh, loss, device
         self.method = METHODS[loss.method]
-        self.target = copy.deepcopy(model).eval().requires_grad_(False)
         self.start = start_index(loss.strength)
-        self.bank = TrajectoryBank(
+        self.bank: TrajectoryBank[S] = TrajectoryBank(
             loss.bank_slots,
             loss.bank_probability,
             refresh=loss.bank_refresh,
             resident=loss.bank_resident,
-            device=accelerator.device,
-        )
-        anywhere = not self.method.single_trajectory or loss.begin == "anywhere"
-        self.fresh = source.stream(
-            (seed, FRESH), crop_px, lambda rng: int(rng.integers(1, self.start + 1)) if anywhere else self.start
+            device=device,
         )
 
-    def __call__(self, model: Nano, rng: np.random.Generator, batch: int) -> Jump:
-        """Jumps of `model` from `batch` states; a trajectory of the bank moves one teacher step on."""
+    def __call__(self, rng: np.random.Generator, batch: int) -> Jump[S]:
+        """Jumps of the student from `batch` states; a trajectory of the bank moves one teacher step on."""
+        players = self.players
         slots = self._draw(rng, batch)
-        states = States.of(slots, self.accelerator.device)
+        states = self._states(slots)
         aims = [self.method.aim(rng, slot.index, self.start, self.settings) for slot in slots]
         aim = torch.tensor(aims, device=states.index.device)
         t, previous, s = (torch.as_tensor(grid_time(i)) for i in (states.index, states.index - 1, aim))
         with torch.no_grad():
             x_previous = self._teacher_step(states)
-            clean = self._x0(self.target, x_previous, previous.clamp(min=0), states, self._code(self.target, states))
-            at_target = (aim == states.index - 1).view(-1, 1, 1, 1)
+            clean = players.target(x_previous, previous.clamp(min=0), states.condition)
+            at_target = _along(aim == states.index - 1, x_previous)
             # where s = t-k the jump would divide by its own sigma (0 at the clean image): take the state itself
             safe = torch.where(aim == states.index - 1, t, previous)
-            jumped = jump(self.schedule, x_previous, clean.clamp(-X0_LIMIT, X0_LIMIT), safe, s)
+            jumped = jump(self.schedule, x_previous, players.bounded(clean), safe, s)
             target = torch.where(at_target, x_previous, jumped)
-        code = self._code(model, states)
+        keep = None
         if self.method.drop_style:
             keep = torch.from_numpy(rng.random(batch) >= self.method.drop_style).to(s.device)
-            code = code.select(keep, model.style.null(code))
-        student_clean = self._x0(model, states.x_t, t, states, code)
+        student_clean, vector = players.student(states.x_t, t, states.condition, keep)
         prediction = jump(self.schedule, states.x_t, student_clean, t, s)
         if self.method.single_trajectory and self.settings.states == "bank":
             self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous, strict=True)])
-        return Jump(slots, s, student_clean, prediction, target, code.vector)
+        return Jump(slots, s, student_clean, prediction, target, vector)
 
-    def _draw(self, rng: np.random.Generator, batch: int) -> list[Slot]:
+    def _states(self, slots: Sequence[S]) -> States[S]:
+        x_t = stack(slots, "x_t", self.device)
+        index = torch.tensor([slot.index for slot in slots], device=self.device)
+        scale = torch.tensor([slot.guidance for slot in slots], device=self.device)
+        return States(x_t, index, self.players.condition(slots), _along(scale, x_t))
+
+    def _draw(self, rng: np.random.Generator, batch: int) -> list[S]:
         """States to train on: of single trajectories from the bank or walked there now, or data noised at any time."""
         fresh = self.fresh
         if not self.method.single_trajectory:
@@ -146,42 +134,29 @@ class ConsistencyLoss:
         drawn = self.bank.draw(batch, rng, fresh)
         return drawn if self.settings.bank_condition else [slot.under(fresh()) for slot in drawn]
 
-    def _scattered(self, slots: list[Slot], rng: np.random.Generator) -> list[Slot]:
+    def _scattered(self, slots: list[S], rng: np.random.Generator) -> list[S]:
         """Trajectories walked down by the teacher, each to a uniformly drawn place."""
         places = [int(rng.integers(1, slot.index + 1)) for slot in slots]
         slots = list(slots)
         while moving := [k for k, place in enumerate(places) if slots[k].index > place]:
-            moved = self._teacher_step(States.of([slots[k] for k in moving], self.accelerator.device))
+            moved = self._teacher_step(self._states([slots[k] for k in moving]))
             for k, x in zip(moving, moved, strict=True):
                 slots[k] = slots[k].moved(x, slots[k].index - 1)
         return slots
 
     @torch.no_grad()
-    def _teacher_step(self, states: States) -> Tensor:
-        """x_{t-k} = J_phi(x_t, t -> t-k) of each state under its condition and guidance, [N, 48, h, w]."""
-        code = self._code(self.teacher, states)
+    def _teacher_step(self, states: States[S]) -> Tensor:
+        """x_{t-k} = J_phi(x_t, t -> t-k) of each state under its condition and guidance, [N, ...]."""
+        players = self.players
 
-        def under(used: StyleCode) -> Any:
-            return lambda x, time: self._x0(self.teacher, x, time, states, used).clamp(-X0_LIMIT, X0_LIMIT)
+        def teacher(styled: bool) -> Denoiser:
+            return lambda x, time: players.bounded(players.teacher(x, time, states.condition, styled))
 
-        guided = Guided(under(code), under(self.teacher.style.null(code)), states.scale)
+        guided = Guided(teacher(True), teacher(False), states.scale)
         t, s = torch.as_tensor(grid_time(states.index)), torch.as_tensor(grid_time(states.index - 1))
         return jump(self.schedule, states.x_t, guided(states.x_t, t), t, s)
 
-    def _code(self, network: Nano, states: States) -> StyleCode:
-        with self.accelerator.autocast():
-            crops = states.reference.contiguous(memory_format=torch.channels_last)
-            code: StyleCode = network.style(crops, states.description)
-        return code
 
-    def _x0(self, network: Nano, x_t: Tensor, t: Tensor, states: States, code: StyleCode) -> Tensor:
-        with self.accelerator.autocast():
-            clean: Tensor = network(x_t, t, states.structure, code)
-        return clean
-
-    @torch.no_grad()
-    def after_step(self, model: Nano) -> None:
-        """Move the target network toward the student."""
-        pairs = zip(self.target.parameters(), model.parameters(), strict=True)
-        targets, students = map(list, zip(*pairs, strict=True))
-        torch._foreach_lerp_(targets, students, 1 - self.settings.target_decay)
+def _along(values: Tensor, like: Tensor) -> Tensor:
+    """[N] as [N, 1, ...] with as many axes as `like`."""
+    return values.view(-1, *[1] * (like.ndim - 1))

@@ -29,9 +29,9 @@ FRAMES_PER_VIDEO = 8
 HELD_OUT_PERCENT = 5
 
 
-def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The generator of one training step."""
-    return np.random.default_rng([seed, step])
+def step_rng(seed: int, step: int, process: int = 0) -> np.random.Generator:
+    """The generator of one training step, in one of several processes."""
+    return np.random.default_rng([seed, step, process] if process else [seed, step])
 
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:

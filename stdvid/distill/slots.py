@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from stdvid.diffusion.schedule import Schedule, grid_time
 from stdvid.distill.ahead import Ahead
-from stdvid.distill.bank import Slot
+from stdvid.distill.bank import Trajectory
 from stdvid.distill.data import Pool, random_crop, torch_generator
 from stdvid.distill.settings import StudentLoss
 from stdvid.models.nano import encode
@@ -19,6 +21,24 @@ from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX
 
 TARGET_CROP_PX = 256
+
+S = TypeVar("S", bound=Trajectory)
+S_co = TypeVar("S_co", bound=Trajectory, covariant=True)
+
+
+@dataclass(frozen=True)
+class Slot(Trajectory):
+    """A trajectory of nano, no batch axis: `x_0`, `x_t` [48, h, w], `structure` [16, h, w], `reference` [3, S, S] (the
+    style crop that is its condition), `target` [3, P, P] (another crop of that picture), `guidance`, grid `index` of
+    x_t."""
+
+    x_0: Tensor
+    x_t: Tensor
+    structure: Tensor
+    reference: Tensor
+    target: Tensor
+    guidance: float
+    index: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,9 @@ class SlotSource:
     loss: StudentLoss
     workers: int = 0
 
-    def stream(self, key: tuple[int, ...], crop_px: int, index: Callable[[np.random.Generator], int]) -> SlotStream:
+    def stream(
+        self, key: tuple[int, ...], crop_px: int, index: Callable[[np.random.Generator], int]
+    ) -> SlotStream[Slot]:
         """Slots one after another, each from a generator seeded by `key` and its number; `index` draws from it too."""
 
         def make(number: int) -> Slot:
@@ -59,13 +81,19 @@ class SlotSource:
         return Slot(x_0[0], x_t[0], structure[0], reference, target, guidance, index)
 
 
-class SlotStream:
+class Items(Protocol[S_co]):
+    """Slots by number."""
+
+    def take(self, number: int) -> S_co: ...
+
+
+class SlotStream(Generic[S]):
     """Fresh slots; `begun`, how many there have been, is all that a resumed run needs to know."""
 
-    def __init__(self, items: Ahead[Slot]) -> None:
+    def __init__(self, items: Items[S]) -> None:
         self._items, self.begun = items, 0
 
-    def __call__(self) -> Slot:
+    def __call__(self) -> S:
         """The next one."""
         self.begun += 1
         return self._items.take(self.begun - 1)

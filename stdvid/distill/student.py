@@ -3,24 +3,30 @@ each where it has a weight."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from stdvid.diffusion.schedule import Schedule, grid_time
+from stdvid.diffusion.schedule import grid_time
 from stdvid.distill.adversarial import AdversarialTerm
+from stdvid.distill.bank import Trajectory
 from stdvid.distill.checkpoint import prefixed, under
 from stdvid.distill.consistency import ConsistencyLoss
 from stdvid.distill.data import step_rng
+from stdvid.distill.players import Players
 from stdvid.distill.settings import StudentSettings
-from stdvid.distill.sheets import Sheet
-from stdvid.distill.slots import SlotSource
+from stdvid.distill.slots import Slot
 from stdvid.distill.style_terms import StyleTerms
-from stdvid.models.nano import Nano
+
+
+class Draws(Protocol):
+    """Draws a sample sheet with the averaged weights, uint8 [H, W, 3]."""
+
+    def __call__(self, model: nn.Module) -> NDArray[np.uint8]: ...
 
 
 class StudentTask:
@@ -28,50 +34,38 @@ class StudentTask:
 
     def __init__(
         self,
-        model: Nano,
-        teacher: Nano,
-        architecture: dict[str, Any],
-        schedule: Schedule,
-        source: SlotSource,
-        sheet: Sheet,
+        players: Players[Any],
+        consistency: ConsistencyLoss[Any],
+        draw_sheet: Draws,
         settings: StudentSettings,
         accelerator: Accelerator,
+        facts: dict[str, Any],
+        *,
+        slot_type: type[Trajectory],
+        style_terms: StyleTerms | None = None,
+        adversarial: AdversarialTerm | None = None,
     ) -> None:
-        self.model, self.architecture, self.schedule, self.settings = model, architecture, schedule, settings
-        self._sheet, self._device = sheet, accelerator.device
-        self.consistency = ConsistencyLoss(
-            model,
-            teacher,
-            schedule,
-            source,
-            settings.loss,
-            accelerator,
-            crop_px=settings.data.crop_px,
-            seed=settings.optim.seed,
-        )
-        self.style_terms = StyleTerms(schedule, source, settings.loss, accelerator, seed=settings.optim.seed)
-        self.adversarial: AdversarialTerm | None = None
-        if settings.loss.adversarial > 0:
-            vector_dim, seed = architecture["vector_dim"], settings.optim.seed
-            self.adversarial = AdversarialTerm(
-                schedule, vector_dim, self.consistency.start, settings.loss, seed, accelerator
-            )
+        """`facts`: what a checkpoint is to say of the network; `slot_type`: of the banks."""
+        self.model, self.players, self.consistency = players.trained, players, consistency
+        self.settings, self.facts, self._slot_type = settings, facts, slot_type
+        self.style_terms, self.adversarial = style_terms, adversarial
+        self._draw_sheet, self._accelerator = draw_sheet, accelerator
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum of the terms that have a weight, and the value of each."""
         settings = self.settings
-        rng = step_rng(settings.optim.seed, step)
+        rng = step_rng(settings.optim.seed, step, self._accelerator.process_index)
         terms: dict[str, tuple[float, Tensor]] = {}
         judged: dict[str, float] = {}
         if settings.loss.distillation > 0:
-            jumped = self.consistency(self.model, rng, settings.optim.batch)
+            jumped = self.consistency(rng, settings.optim.batch)
             terms["distillation"] = (settings.loss.distillation, jumped.loss())
             if self.adversarial is not None:
                 value, judged = self.adversarial(jumped, rng)
                 terms["adversarial"] = (settings.loss.adversarial, value)
-        if settings.loss.style > 0:
-            terms |= self.style_terms(self.model, rng)
-        total = torch.zeros((), device=self._device)
+        if self.style_terms is not None:
+            terms |= self.style_terms(rng)
+        total = torch.zeros((), device=self._accelerator.device)
         for weight, value in terms.values():
             total = total + weight * value
         return total, {name: float(value.detach()) for name, (_, value) in terms.items()} | judged
@@ -79,39 +73,39 @@ class StudentTask:
     def after_step(self, step: int) -> None:
         """Move the target network."""
         if self.settings.loss.distillation > 0:
-            self.consistency.after_step(self.model)
+            self.players.move_target(self.settings.loss.target_decay)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Target network, banks and discriminator."""
         bank, bank_meta = self.consistency.bank.state()
-        style_bank, style_meta = self.style_terms.bank.state()
-        tensors = {
-            **prefixed("target", self.consistency.target.state_dict()),
-            **prefixed("bank", bank),
-            **prefixed("style_bank", style_bank),
-        }
-        if self.adversarial is not None:
-            tensors |= prefixed("adversarial", self.adversarial.state())
+        tensors = {**prefixed("target", self.players.state()), **prefixed("bank", bank)}
         facts = {
-            "architecture": self.architecture,
+            **self.facts,
             "method": self.settings.loss.method,
             "strength": self.settings.loss.strength,
             "start": int(grid_time(self.consistency.start)),
             "bank": bank_meta,
-            "style_bank": style_meta,
-            "begun": [self.consistency.fresh.begun, self.style_terms.fresh.begun],
+            "begun": [self.consistency.fresh.begun],
         }
+        if self.style_terms is not None:
+            style_bank, facts["style_bank"] = self.style_terms.bank.state()
+            tensors |= prefixed("style_bank", style_bank)
+            facts["begun"].append(self.style_terms.fresh.begun)
+        if self.adversarial is not None:
+            tensors |= prefixed("adversarial", self.adversarial.state())
         return tensors, facts
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Take back what `state` gave."""
-        self.consistency.target.load_state_dict(under("target", tensors))
-        self.consistency.bank.restore(under("bank", tensors), meta["bank"])
-        self.style_terms.bank.restore(under("style_bank", tensors), meta["style_bank"])
-        self.consistency.fresh.begun, self.style_terms.fresh.begun = meta["begun"]
+        self.players.restore(under("target", tensors))
+        self.consistency.bank.restore(under("bank", tensors), meta["bank"], self._slot_type)
+        self.consistency.fresh.begun = meta["begun"][0]
+        if self.style_terms is not None and "style_bank" in meta:
+            self.style_terms.bank.restore(under("style_bank", tensors), meta["style_bank"], Slot)
+            self.style_terms.fresh.begun = meta["begun"][1]
         if self.adversarial is not None:
             self.adversarial.restore(under("adversarial", tensors))
 
-    def sheet(self, model: Nano) -> NDArray[np.uint8]:
+    def sheet(self, model: nn.Module) -> NDArray[np.uint8]:
         """Held-out pairs in 4 steps."""
-        return self._sheet.draw(model, self.schedule, steps=4)
+        return self._draw_sheet(model)

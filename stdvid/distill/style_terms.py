@@ -17,10 +17,10 @@ from torch import Tensor
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.diffusion.solver import jump
 from stdvid.distill.bank import TrajectoryBank, stack
-from stdvid.distill.consistency import X0_LIMIT
 from stdvid.distill.losses import contrastive_loss
+from stdvid.distill.nano_players import X0_LIMIT
 from stdvid.distill.settings import StudentLoss
-from stdvid.distill.slots import SlotSource
+from stdvid.distill.slots import Slot, SlotSource
 from stdvid.metrics.features import STRIDE_PX, LiteFeatures
 from stdvid.models.nano import Nano, decode
 from stdvid.picture_losses import (
@@ -46,18 +46,25 @@ class StyleTerms:
     """See the module; holds the feature networks and the bank of the student's trajectories."""
 
     def __init__(
-        self, schedule: Schedule, source: SlotSource, loss: StudentLoss, accelerator: Accelerator, *, seed: int
+        self,
+        model: Nano,
+        schedule: Schedule,
+        source: SlotSource,
+        loss: StudentLoss,
+        accelerator: Accelerator,
+        *,
+        seed: int,
     ) -> None:
-        self.schedule, self.settings, self.accelerator = schedule, loss, accelerator
+        self.model, self.schedule, self.settings, self.accelerator = model, schedule, loss, accelerator
         self.start = start_index(loss.strength)
-        self.bank = TrajectoryBank(
+        self.bank: TrajectoryBank[Slot] = TrajectoryBank(
             loss.bank_slots, loss.bank_probability, resident=loss.bank_resident, device=accelerator.device
         )
         self.fresh = source.stream((seed, FRESH), loss.style_crop_px, lambda rng: self.start)
-        networks = [LiteFeatures(name) for name in loss.style_networks] if loss.style > 0 else []
+        networks = [LiteFeatures(name) for name in loss.style_networks]
         self.networks = [network.to(accelerator.device) for network in networks]
 
-    def __call__(self, model: Nano, rng: np.random.Generator) -> dict[str, tuple[float, Tensor]]:
+    def __call__(self, rng: np.random.Generator) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term; the trajectories move on."""
         settings, device = self.settings, self.accelerator.device
         slots = self.bank.draw(settings.style_batch, rng, self.fresh)
@@ -69,8 +76,8 @@ class StyleTerms:
         after = (index - torch.from_numpy(strides).to(device)).clamp(min=0)
         t, s = torch.as_tensor(grid_time(index)), torch.as_tensor(grid_time(after))
         with self.accelerator.autocast():
-            code = model.style(reference.contiguous(memory_format=torch.channels_last))
-            clean = model(x_t, t, structure, code)
+            code = self.model.style(reference.contiguous(memory_format=torch.channels_last))
+            clean = self.model(x_t, t, structure, code)
         with torch.no_grad():
             x_s = jump(self.schedule, x_t, clean.clamp(-X0_LIMIT, X0_LIMIT), t, s)
         self.bank.put([slot.moved(x, int(i)) for slot, x, i in zip(slots, x_s, after, strict=True)])

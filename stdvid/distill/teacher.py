@@ -7,13 +7,13 @@ dropped at random, so the teacher can be guided (arXiv 2207.12598).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from stdvid.diffusion.schedule import Schedule
 from stdvid.distill.ahead import Ahead
@@ -106,6 +106,6 @@ class TeacherTask:
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Nothing to restore."""
 
-    def sheet(self, model: Nano) -> NDArray[np.uint8]:
+    def sheet(self, model: nn.Module) -> NDArray[np.uint8]:
         """Held-out pairs, 12 guided steps."""
-        return self._sheet.draw(model, self.schedule, steps=12, guidance=2.0)
+        return self._sheet.draw(cast(Nano, model), self.schedule, steps=12, guidance=2.0)

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from stdvid.distill.checkpoint import (
@@ -29,13 +29,15 @@ from stdvid.distill.checkpoint import (
 )
 from stdvid.distill.settings import OptimSettings
 from stdvid.errors import ModelError
-from stdvid.models.nano import Nano
 
 
 class Task(Protocol):
     """What a run trains."""
 
-    model: Nano
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of step `step` and the parts to log; randomness comes from (seed, step) alone."""
@@ -53,7 +55,7 @@ class Task(Protocol):
         """Take back what `state` gave."""
         ...
 
-    def sheet(self, model: Nano) -> NDArray[np.uint8]:
+    def sheet(self, model: nn.Module) -> NDArray[np.uint8]:
         """A picture, uint8 [H, W, 3] RGB, of what `model` (the averaged weights) does on held-out pairs."""
         ...
 
@@ -142,7 +144,7 @@ class Run:
 
     def write_sheet(self) -> None:
         """samples/step_NNNNNN.png, made with the averaged weights."""
-        averaged = cast(Nano, self.ema.module).eval()
+        averaged = self.ema.module.eval()
         with torch.no_grad():
             sheet = self.task.sheet(averaged)
         path = self.folder / "samples" / f"step_{self.step:06d}.png"

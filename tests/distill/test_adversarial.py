@@ -14,20 +14,23 @@ from torch import Tensor
 
 from stdvid.diffusion.schedule import CLEAN, cosine
 from stdvid.distill.adversarial import AdversarialTerm
-from stdvid.distill.bank import Slot
 from stdvid.distill.build import build_student
 from stdvid.distill.consistency import Jump
 from stdvid.distill.discriminator import LocalBatchNorm, augment, discriminator_loss, gradient_penalty
+from stdvid.distill.nano_players import NanoPlayers
 from stdvid.distill.settings import StudentLoss, StudentSettings
+from stdvid.distill.slots import Slot
 from stdvid.distill.trainer import train
-from stdvid.models.nano import encode
+from stdvid.models.nano import Nano, encode
 
 SIDE = 64
 
 
 def make_term(**settings: Any) -> AdversarialTerm:
     loss = StudentLoss(adversarial=1.0, **settings)
-    return AdversarialTerm(cosine(), 8, 30, loss, 0, Accelerator(cpu=True))
+    accelerator = Accelerator(cpu=True)
+    tiny = Nano([16, 16, 32], layers=1, heads=2, token_dim=16, vector_dim=8)
+    return AdversarialTerm(NanoPlayers(tiny, tiny, accelerator), cosine(), 8, loss, 0, accelerator)
 
 
 def noise(n: int, seed: int, side: int = SIDE) -> Tensor:

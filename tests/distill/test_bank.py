@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stdvid.distill.bank import TENSORS, Slot, TrajectoryBank, stack
+from stdvid.distill.bank import TrajectoryBank, stack
+from stdvid.distill.slots import Slot
 
 START = 5
 
@@ -87,10 +88,10 @@ def test_state_restores_every_slot() -> None:
     bank.put([slot(1, 3), slot(2, 5), slot(3, 0)])
     tensors, meta = bank.state()
     other = TrajectoryBank(8, 0.8)
-    other.restore(tensors, meta)
+    other.restore(tensors, meta, Slot)
     assert [(s.guidance, s.index) for s in other.slots] == [(1.0, 3), (2.0, 5)]
     for ours, theirs in zip(bank.slots, other.slots, strict=True):
-        assert all(torch.equal(getattr(ours, n), getattr(theirs, n)) for n in TENSORS)
+        assert all(torch.equal(getattr(ours, n), getattr(theirs, n)) for n in Slot.tensors())
     assert stack(other.slots, "x_0").tolist() == [[1.0], [2.0]]
 
 
@@ -110,7 +111,7 @@ def test_slots_beyond_the_resident_ones_are_kept_in_cpu_memory() -> None:
     bank = TrajectoryBank(8, 0.8, resident=3, device="meta")
     bank.put([slot(k, 5) for k in range(5)])
     assert [s.x_t.device.type for s in bank.slots] == ["meta"] * 3 + ["cpu"] * 2
-    assert all(getattr(bank.slots[0], name).device.type == "meta" for name in TENSORS)
+    assert all(getattr(bank.slots[0], name).device.type == "meta" for name in Slot.tensors())
     del bank.slots[0]
     bank.put([slot(8, 5), slot(9, 5)])
     assert [s.x_t.device.type for s in bank.slots] == ["meta"] * 2 + ["cpu"] * 2 + ["meta", "cpu"]
@@ -142,4 +143,4 @@ def test_the_ablation_changes_the_condition_on_the_way() -> None:
     mixed = stored.under(current)
     assert (mixed.index, mixed.guidance) == (3, 2.0)
     assert torch.equal(mixed.x_t, stored.x_t)
-    assert all(torch.equal(getattr(mixed, n), getattr(current, n)) for n in TENSORS if n != "x_t")
+    assert all(torch.equal(getattr(mixed, n), getattr(current, n)) for n in Slot.tensors() if n != "x_t")

@@ -11,11 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stdvid.distill.bank import Slot
 from stdvid.distill.build import build_student
 from stdvid.distill.methods import METHODS
 from stdvid.distill.settings import MethodName, StudentLoss, StudentSettings
-from stdvid.distill.slots import SlotSource
+from stdvid.distill.slots import Slot, SlotSource
 from stdvid.distill.student import StudentTask
 
 

@@ -141,7 +141,7 @@ def test_staggered_trajectories_are_those_of_the_teacher(
     slot = min(consistency.bank.slots, key=lambda stored: stored.index)
     (first,) = [fresh for fresh in begun if fresh.x_0 is slot.x_0]
     assert first.index == 30
-    teacher = consistency.teacher
+    teacher = consistency.players.phi
     code = teacher.style(first.reference[None])
     null = teacher.style.null(code)
 
@@ -174,12 +174,12 @@ def test_student_walks_trajectories_of_its_teacher_from_exactly_the_start(
             continue
         # one guided DDIM step of the teacher under the condition that the slot remembers
         assert (slot.index, slot.guidance) == (28, old.guidance)
-        code = consistency.teacher.style(old.reference[None])
+        code = consistency.players.phi.style(old.reference[None])
         t, s = torch.tensor([579]), torch.tensor([559])
         with torch.no_grad():
             with_style, without = (
-                consistency.teacher(old.x_t[None], t, old.structure[None], c).clamp(-1.1, 1.1)
-                for c in (code, consistency.teacher.style.null(code))
+                consistency.players.phi(old.x_t[None], t, old.structure[None], c).clamp(-1.1, 1.1)
+                for c in (code, consistency.players.phi.style.null(code))
             )
         x_0 = without + old.guidance * (with_style - without)
         torch.testing.assert_close(jump(cosine(), old.x_t[None], x_0, t, s)[0], slot.x_t, atol=1e-4, rtol=0)
@@ -246,7 +246,7 @@ def test_students_start_from_bundles_too(student_settings: StudentSettings, teac
     settings = dataclasses.replace(student_settings, teacher=str(tmp_path / "bundle"), start=str(teacher_run))
     run = build_student(settings, tmp_path / "s", "cpu")
     assert isinstance(run.task, StudentTask)
-    teacher, model = run.task.consistency.teacher, run.task.model
+    teacher, model = run.task.consistency.players.phi, run.task.model
     for ours, theirs in zip(teacher.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs.half().float())
         assert theirs.requires_grad
