@@ -59,7 +59,9 @@ def teacher(
 @app.command()
 def student(
     out: OutOption,
-    teacher: Annotated[str | None, typer.Option("--teacher", help="Run directory or bundle of the teacher.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="Run directory or bundle of the teacher; or a preset.")
+    ] = None,
     start: Annotated[str | None, typer.Option("--start", help="Run or bundle whose student is trained on.")] = None,
     method: Annotated[
         str | None, typer.Option("--method", help="std (default), or a rival: lcm, tcd, pcm, tdd.")
@@ -67,17 +69,24 @@ def student(
     config: ConfigOption = None,
     styles: StylesOption = None,
     photos: PhotosOption = None,
+    clips: Annotated[
+        list[Path] | None, typer.Option("--clips", help="Folder of clips, for hub models that move; repeatable.")
+    ] = None,
     minutes: MinutesOption = None,
     max_steps: StepsOption = None,
     seed: SeedOption = None,
     settings: SetOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Distil a student from a teacher: on its single trajectory, or by a rival method."""
+    """Distil a student from a teacher: on its single trajectory, or by a rival method.
+
+    A teacher that is a run or a bundle is nano's; a preset of a hub model gives a student that is a LoRA. Under
+    `accelerate launch` processes share the work.
+    """
     from stdvid.distill.build import build_student
     from stdvid.distill.settings import StudentSettings
 
-    overrides = _overrides(styles, photos, seed)
+    overrides = _overrides(styles, photos, seed, clips)
     if method is not None:
         overrides["loss"] = {"method": method}
     overrides |= {k: v for k, v in (("teacher", teacher), ("start", start)) if v is not None}
@@ -154,18 +163,34 @@ def evaluate(
 @app.command()
 def export(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run directories of one architecture.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
-    name: Annotated[str, typer.Option("--name", help="What the bundle calls itself.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle, or of the LoRA files.")],
+    name: Annotated[str, typer.Option("--name", help="What the bundle, or the LoRA, is called.")],
     card: Annotated[Path, typer.Option("--card", help="Model card (Markdown) to put in it.")],
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="Write a LoRA to the hub too.")
+    ] = None,
 ) -> None:
-    """Write trained networks as a bundle for `stdvid stylize`: fp16 safetensors with a manifest and hashes."""
+    """Write trained networks for `stdvid stylize`.
+
+    Of nano: a bundle, fp16 safetensors with a manifest and hashes. Of a hub model: its LoRA as diffusers and as kohya's
+    scripts write it.
+    """
     from stdvid.distill.build import export_bundle
-    from stdvid.errors import InputError
+    from stdvid.distill.hub_export import export_student, is_hub_run
+    from stdvid.errors import InputError, UsageError
 
     try:
         text = card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise InputError(f"model card '{card}' cannot be read; a Markdown text file is needed; check --card") from exc
+    if is_hub_run(runs[0]):
+        if len(runs) > 1:
+            raise UsageError(f"{len(runs)} runs of hub models; a LoRA is one; export each by itself")
+        for file in export_student(runs[0], out, name, text, push):
+            print(file)
+        return
+    if push is not None:
+        raise UsageError("--push is for students of hub models; a bundle is a folder to be copied; leave it out")
     bundle = export_bundle(runs, out, name, text)
     for entry in bundle.networks:
         print(f"{bundle.folder / entry.file}  sha256 {entry.sha256}")
@@ -214,8 +239,11 @@ def _print_table(rows: list[Row]) -> None:
     Console(width=220).print(table)
 
 
-def _overrides(styles: list[Path] | None, photos: list[Path] | None, seed: int | None) -> dict[str, Any]:
-    data = {k: [str(p) for p in v] for k, v in (("styles", styles), ("photos", photos)) if v}
+def _overrides(
+    styles: list[Path] | None, photos: list[Path] | None, seed: int | None, clips: list[Path] | None = None
+) -> dict[str, Any]:
+    given = (("styles", styles), ("photos", photos), ("clips", clips))
+    data = {k: [str(p) for p in v] for k, v in given if v}
     overrides: dict[str, Any] = {"data": data} if data else {}
     if seed is not None:
         overrides["optim"] = {"seed": seed}

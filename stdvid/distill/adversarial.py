@@ -25,6 +25,7 @@ from stdvid.distill.checkpoint import optimizer_tensors, prefixed, restore_optim
 from stdvid.distill.consistency import Jump
 from stdvid.distill.data import torch_generator
 from stdvid.distill.discriminator import Discriminator, augment, discriminator_loss, fake_loss, gradient_penalty
+from stdvid.distill.gradients import average_gradients
 from stdvid.distill.players import Players
 from stdvid.distill.settings import StudentLoss
 
@@ -77,6 +78,7 @@ class AdversarialTerm:
         total = loss + self.settings.r1 * gradient_penalty(logits, real_maps)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        average_gradients(self.discriminator.parameters(), self.accelerator)
         self.optimizer.step()
         return float(loss.detach())
 

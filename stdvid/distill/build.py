@@ -18,6 +18,7 @@ from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
 from stdvid.distill.consistency import FRESH, ConsistencyLoss, anywhere_begun
 from stdvid.distill.data import Pool, load_pool, random_crop
 from stdvid.distill.evaluation import Entrant
+from stdvid.distill.hub_build import build_hub_task, hub_teacher
 from stdvid.distill.methods import METHODS
 from stdvid.distill.nano_players import NanoPlayers
 from stdvid.distill.players import Players
@@ -35,7 +36,7 @@ from stdvid.models.nano import DEFAULT_ARCHITECTURE, Nano
 from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.precision import fast_dtype
 from stdvid.models.style_encoder import STYLE_CROP_PX
-from stdvid.schema import to_toml
+from stdvid.schema import from_toml, to_toml
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +52,18 @@ def accelerator_for(device: str, optim: OptimSettings) -> Accelerator:
     return Accelerator(cpu=cpu, mixed_precision=precision)
 
 
-def prepare_folder(folder: Path, settings: Any) -> None:
+def prepare_folder(folder: Path, settings: Any, accelerator: Accelerator) -> None:
     """Make a run directory with its config.toml; UsageError if it holds a run of other settings."""
-    config, text = folder / "config.toml", to_toml(settings)
-    if (folder / CHECKPOINT).exists() and config.exists() and config.read_text(encoding="utf-8") != text:
+    config = folder / "config.toml"
+    if (folder / CHECKPOINT).exists() and config.exists() and from_toml(type(settings), config) != settings:
         raise UsageError(
             f"'{folder}' holds a run with other settings; a run resumes with the same ones; "
             "use another --out, or its own config.toml as --config"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(text, encoding="utf-8")
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        config.write_text(to_toml(settings), encoding="utf-8")
+    accelerator.wait_for_everyone()
 
 
 def load_pools(data: DataSettings) -> tuple[Pool, Pool, Sheet]:
@@ -137,8 +140,8 @@ def build_teacher(settings: TeacherSettings, folder: Path, device: str) -> Run:
         raise UsageError(
             "start and architecture are both given; a network brings its own architecture; give one of them"
         )
-    prepare_folder(folder, settings)
     accelerator = accelerator_for(device, settings.optim)
+    prepare_folder(folder, settings, accelerator)
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     if settings.start:
         model, facts = load_network(settings.start, settings.loss.max_time / 1000)
@@ -167,8 +170,10 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
         raise UsageError(
             "adversarial has a weight and distillation has none; it judges the jumps; give both, or neither"
         )
-    prepare_folder(folder, settings)
     accelerator = accelerator_for(device, settings.optim)
+    prepare_folder(folder, settings, accelerator)
+    if preset := hub_teacher(settings.teacher):
+        return Run(folder, build_hub_task(settings, preset, accelerator), settings.optim, accelerator)
     teacher, facts = load_network(settings.teacher, settings.loss.strength)
     model = load_network(settings.start, settings.loss.strength)[0] if settings.start else copy.deepcopy(teacher)
     if settings.lora_rank > 0:

@@ -46,10 +46,6 @@ class Jump(Generic[S]):
     target: Tensor
     vector: Tensor
 
-    def loss(self) -> Tensor:
-        """L_STD, or its like of another method."""
-        return pseudo_huber(self.prediction, self.target)
-
 
 @dataclass(frozen=True)
 class States(Generic[S]):
@@ -113,6 +109,10 @@ class ConsistencyLoss(Generic[S]):
         if self.method.single_trajectory and self.settings.states == "bank":
             self.bank.put([slot.moved(x, slot.index - 1) for slot, x in zip(slots, x_previous, strict=True)])
         return Jump(slots, s, student_clean, prediction, target, vector)
+
+    def distance(self, jumped: Jump[S]) -> Tensor:
+        """L_STD, or its like of another method."""
+        return pseudo_huber(*self.players.compared(jumped.prediction, jumped.target))
 
     def _states(self, slots: Sequence[S]) -> States[S]:
         x_t = stack(slots, "x_t", self.device)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stdvid.distill.archives import ARCHIVE_SUFFIX, read_archive
 from stdvid.errors import InputError
 from stdvid.media.random_access import DecordReader
 
@@ -26,6 +27,7 @@ Image = NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"})
 FRAMES_PER_VIDEO = 8
+_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | {ARCHIVE_SUFFIX}
 HELD_OUT_PERCENT = 5
 
 
@@ -56,10 +58,12 @@ def is_page(image: Image) -> bool:
 
 def read_image(path: Path, short_side_px: int) -> Image | None:
     """Read a picture as RGB with its short side brought down to `short_side_px`; None if it cannot be decoded."""
-    raw = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if raw is None:
-        return None
-    return bring_down(cast(Image, raw[:, :, ::-1]), short_side_px)
+    return _decoded(np.fromfile(path, np.uint8), short_side_px)
+
+
+def _decoded(data: NDArray[np.uint8], short_side_px: int) -> Image | None:
+    raw = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    return None if raw is None else bring_down(cast(Image, raw[:, :, ::-1]), short_side_px)
 
 
 def bring_down(image: Image, short_side_px: int) -> Image:
@@ -87,10 +91,16 @@ class Pool:
     names: tuple[str, ...]
     images: tuple[Image, ...]
     probabilities: NDArray[np.float64]
+    captions: tuple[str, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Image:
         """One picture."""
         return self.images[int(rng.choice(len(self.images), p=self.probabilities))]
+
+    def draw_captioned(self, rng: np.random.Generator) -> tuple[Image, str]:
+        """One picture and its caption, empty where it has none."""
+        number = int(rng.choice(len(self.images), p=self.probabilities))
+        return self.images[number], self.captions[number] if self.captions else ""
 
 
 def load_pool(
@@ -101,7 +111,7 @@ def load_pool(
     weights: Mapping[str, float] | None = None,
     skip_pages: bool = False,
 ) -> Pool:
-    """Load the training part (or the held-out part) of folders of images and videos, sorted by name.
+    """Load the training part (or the held-out part) of folders of images, videos and WebDataset shards, sorted by name.
 
     `weights` maps a file-name prefix to its relative worth (default 1). `skip_pages` drops nearly blank pictures.
     Raises InputError for a missing folder or when nothing usable is left.
@@ -110,27 +120,46 @@ def load_pool(
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"'{folder}' is not a folder; training needs folders of images; check the path")
-        paths += sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-    paths = [p for p in paths if is_held_out(p.name) == held_out]
+        paths += sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
     with ThreadPoolExecutor(4) as threads:
         loaded = list(threads.map(lambda p: _read(p, short_side_px), paths))
     kept = [
-        (path.name, image)
-        for path, images in zip(paths, loaded, strict=True)
-        for image in images
-        if min(image.shape[:2]) >= 64 and not (skip_pages and is_page(image))
+        picture
+        for pictures in loaded
+        for picture in pictures
+        if is_held_out(picture.name) == held_out
+        and min(picture.image.shape[:2]) >= 64
+        and not (skip_pages and is_page(picture.image))
     ]
-    worth = np.array([_worth(name, weights or {}) for name, _ in kept], np.float64)
+    worth = np.array([_worth(picture.name, weights or {}) for picture in kept], np.float64)
     if not kept or worth.sum() == 0:
         raise InputError(f"no usable image in {', '.join(map(str, folders))}; png, jpeg and webp of 64 px and more are")
-    return Pool(tuple(n for n, _ in kept), tuple(i for _, i in kept), worth / worth.sum())
+    names, images, captions = zip(*((p.name, p.image, p.caption) for p in kept), strict=True)
+    return Pool(names, images, worth / worth.sum(), captions)
 
 
-def _read(path: Path, short_side_px: int) -> list[Image]:
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return read_video(path, short_side_px)
+@dataclass(frozen=True)
+class _Picture:
+    name: str
+    image: Image
+    caption: str = ""
+
+
+def _read(path: Path, short_side_px: int) -> list[_Picture]:
+    """The pictures of a file: of an image with the caption in the text file beside it, of a clip or an archive all."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return [_Picture(path.name, image) for image in read_video(path, short_side_px)]
+    if suffix == ARCHIVE_SUFFIX:
+        samples = (
+            (name, _decoded(np.frombuffer(data, np.uint8), short_side_px), caption)
+            for name, data, caption in read_archive(path, IMAGE_SUFFIXES)
+        )
+        return [_Picture(name, image, caption) for name, image, caption in samples if image is not None]
     image = read_image(path, short_side_px)
-    return [] if image is None else [image]
+    words = path.with_suffix(".txt")
+    caption = words.read_text(encoding="utf-8", errors="replace").strip() if words.is_file() else ""
+    return [] if image is None else [_Picture(path.name, image, caption)]
 
 
 def _worth(name: str, weights: Mapping[str, float]) -> float:

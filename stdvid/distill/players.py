@@ -43,6 +43,10 @@ class Players(Protocol[S]):
         """Move the target network toward the student."""
         ...
 
+    def compared(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What the distance is taken of."""
+        ...
+
     def bounded(self, x_0: Tensor) -> Tensor:
         """Clean predictions within what the solver is to see."""
         ...

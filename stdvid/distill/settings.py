@@ -10,10 +10,14 @@ MethodName = Literal["std", "lcm", "tcd", "pcm", "tdd"]
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where pictures come from and how they are cut."""
+    """Where pictures come from and how they are cut; `clips`, of which `frames` frames `interval` apart make one item,
+    are for hub models with motion modules."""
 
     styles: tuple[str, ...] = ()
     photos: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
+    frames: int = 8
+    interval: int = 4
     crop_px: int = 128
     short_side_px: int = 320
     skip_pages: bool = True
@@ -23,9 +27,12 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """AdamW with warm-up, then lr / sqrt(step / decay_after); the weights kept are an EMA."""
+    """AdamW with warm-up, then lr / sqrt(step / decay_after); the weights kept are an EMA. A step is made of
+    `accumulate` batches in each process."""
 
     batch: int = 8
+    accumulate: int = 1
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     lr: float = 4e-4
     warmup_steps: int = 200
     decay_after: int = 2000
@@ -103,11 +110,14 @@ class StudentLoss:
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """`stdvid distill student`."""
+    """`stdvid distill student`. `teacher`: a run directory or bundle of nano, or a preset of a hub model, whose student
+    is a LoRA; `gradient_checkpointing` and `spatial_head` (which clips are compared through) are for these."""
 
     teacher: str = ""
     start: str = ""
     lora_rank: int = 0
+    gradient_checkpointing: bool = False
+    spatial_head: bool = False
     data: DataSettings = field(default_factory=DataSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     loss: StudentLoss = field(default_factory=StudentLoss)

@@ -26,7 +26,7 @@ from stdvid.distill.style_terms import StyleTerms
 class Draws(Protocol):
     """Draws a sample sheet with the averaged weights, uint8 [H, W, 3]."""
 
-    def __call__(self, model: nn.Module) -> NDArray[np.uint8]: ...
+    def __call__(self, model: nn.Module, /) -> NDArray[np.uint8]: ...
 
 
 class StudentTask:
@@ -59,7 +59,7 @@ class StudentTask:
         judged: dict[str, float] = {}
         if settings.loss.distillation > 0:
             jumped = self.consistency(rng, settings.optim.batch)
-            terms["distillation"] = (settings.loss.distillation, jumped.loss())
+            terms["distillation"] = (settings.loss.distillation, self.consistency.distance(jumped))
             if self.adversarial is not None:
                 value, judged = self.adversarial(jumped, rng)
                 terms["adversarial"] = (settings.loss.adversarial, value)

@@ -71,6 +71,7 @@ class LatentStylizer(Stylizer):
         self.together = bool(getattr(self.unet.config, "motion_max_seq_length", None))
         self.frames = frames
         self.canvas = Canvas(pipeline.vae_scale_factor, pipeline.vae_scale_factor, 0, SIZE_MULTIPLE_PX)
+        self._device: torch.device = pipeline._execution_device
         self._ip_scale = ip_scale
         self._scaled: float | None = None
         self._attention = AnchorAttention(self.unet)
@@ -78,8 +79,7 @@ class LatentStylizer(Stylizer):
     @property
     def device(self) -> torch.device:
         """See `Stylizer`."""
-        device: torch.device = self.pipeline._execution_device
-        return device
+        return self._device
 
     @property
     def sees(self) -> bool:
@@ -90,6 +90,7 @@ class LatentStylizer(Stylizer):
         """See `Stylizer`. Windows longer than motion modules see are still in one call: see `denoiser`."""
         return LONGEST if self.together else self.frames
 
+    @torch.no_grad()
     def encode_style(self, references: Sequence[Tensor], scale: float) -> Seen:
         """See `Stylizer`."""
         if not self.sees:
@@ -104,7 +105,7 @@ class LatentStylizer(Stylizer):
     @torch.no_grad()
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
         """See `Stylizer`."""
-        return Condition(self._encode(content), content, style.code)
+        return Condition(self.encode(content), content, style.code)
 
     def denoiser(
         self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
@@ -131,15 +132,17 @@ class LatentStylizer(Stylizer):
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """See `Stylizer`."""
-        mean, std = self._statistics(latents)
-        unscaled = (latents * std / self.vae.config.scaling_factor + mean).to(self.vae.dtype)
-        pictures = [
-            self.vae.decode(part, return_dict=False)[0].float() for part in torch.split(unscaled, self._at_once)
-        ]
-        return torch.cat(pictures)
+        return torch.cat([self.decoded(part) for part in torch.split(latents, self._at_once)])
 
-    def _encode(self, images: Tensor) -> Tensor:
-        """The mean of what the VAE says of pictures [T, 3, H, W]."""
+    def decoded(self, latents: Tensor) -> Tensor:
+        """`decode` in one call, and with gradients."""
+        mean, std = self._statistics(latents)
+        unscaled = latents * std / self.vae.config.scaling_factor + mean
+        pictures: Tensor = self.vae.decode(unscaled.to(self.vae.dtype), return_dict=False)[0].float()
+        return pictures
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures [T, 3, H, W] in [-1, 1] as latents: the mean of what the VAE says of them."""
         latents = []
         for part in torch.split(images.to(self.vae.dtype), self._at_once):
             out = self.vae.encode(part)
@@ -147,6 +150,15 @@ class LatentStylizer(Stylizer):
         mean, std = self._statistics(latents[0])
         scaled: Tensor = (torch.cat(latents) - mean) * self.vae.config.scaling_factor / std
         return scaled
+
+    @property
+    def text_models(self) -> tuple[list[Any], list[Any]]:
+        """Tokenizers and text encoders."""
+        names = ["", "_2"] if hasattr(self.pipeline, "text_encoder_2") else [""]
+        tokenizers, encoders = (
+            [getattr(self.pipeline, kind + n) for n in names] for kind in ("tokenizer", "text_encoder")
+        )
+        return tokenizers, encoders
 
     @property
     def _at_once(self) -> int:
@@ -160,26 +172,38 @@ class LatentStylizer(Stylizer):
         return mean, std
 
     def _estimate(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
-        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T]."""
-        count, dtype = len(x_t), self.unet.dtype
-        batch = 1 if self.together else count  # motion modules see the frames of a batch as one video
+        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T], all under the same text and images."""
+        if self.together:
+            return self.predict(x_t[None], t[:1], text, images)[0]
+        return self.predict(x_t, t, text, images)
+
+    def predict(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
+        """x_0, float32, of a batch: pictures [N, 4, h, w], or clips [N, F, 4, h, w] for motion modules.
+
+        `t`: [N]; `text` and `images`: batches of N or 1.
+        """
+        clips, dtype = x_t.ndim == 5, self.unet.dtype
+        batch, frames = len(x_t), x_t.shape[1] if clips else 1
+
+        def each(value: Tensor) -> Tensor:
+            return value.expand(batch, *[-1] * (value.ndim - 1)).to(dtype)
+
         added: dict[str, Any] = {}
         if images:
-            added["image_embeds"] = [image.expand(batch, *[-1] * (image.ndim - 1)).to(dtype) for image in images]
+            added["image_embeds"] = [each(image) for image in images]
         if text.pooled is not None:
             height, width = (side * self.canvas.latent_px for side in x_t.shape[-2:])
-            added["text_embeds"] = text.pooled.expand(batch, -1).to(dtype)
             size = [height, width, 0, 0, height, width]  # no cropping, original size and wanted size alike
-            added["time_ids"] = x_t.new_tensor(size).expand(batch, -1).to(dtype)
+            added |= {"text_embeds": each(text.pooled), "time_ids": each(x_t.new_tensor([size]))}
         out = self.unet(
-            (x_t.transpose(0, 1)[None] if self.together else x_t).to(dtype),
-            t[:batch],
-            encoder_hidden_states=text.tokens.expand(count, -1, -1).to(dtype),
+            (x_t.transpose(1, 2) if clips else x_t).to(dtype),
+            t,
+            encoder_hidden_states=each(text.tokens).repeat_interleave(frames, 0),
             added_cond_kwargs=added,
             return_dict=False,
         )[0].float()
-        alpha, sigma = self.schedule.alpha_sigma(t)
-        return to_x0(out[0].transpose(0, 1) if self.together else out, x_t, alpha, sigma, self.prediction)
+        alpha, sigma = self.schedule.alpha_sigma(t, x_t.ndim)
+        return to_x0(out.transpose(1, 2) if clips else out, x_t, alpha, sigma, self.prediction)
 
 
 def _times(scale: Any, factor: float) -> Any:

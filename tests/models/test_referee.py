@@ -189,7 +189,7 @@ def test_videos_are_those_of_the_motion_pipelines(tiny: Path, drawn: list[Tensor
         video = [Image.fromarray(frame) for frame in frames]
         expected = pipeline(video=video, strength=0.75, num_inference_steps=11, **same).frames[0]
     else:  # there is none from video to video; this one is begun on the way
-        x_0 = stylizer._encode(to_tensor(frames))
+        x_0 = stylizer.encode(to_tensor(frames))
         x_eta = stylizer.schedule.add_noise(x_0, noise, torch.tensor([times[0]]))
         latents = x_eta.transpose(0, 1)[None]
         expected = pipeline(num_frames=6, latents=latents, timesteps=list(times[:-1]), **same).frames[0]
