@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stdvid.errors import UsageError
 
 if TYPE_CHECKING:
-    from stdvid.config import EncodeConfig
+    from stdvid.config import EncodeConfig, ModelConfig
     from stdvid.stylize import Job
 
 _SAMPLING = (
@@ -36,7 +36,7 @@ class Asked:
     """The options by the names of the parameters of `stylize`."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        """Raises UsageError for options that contradict one another or are out of range."""
+        """Raises UsageError for options that contradict one another or are out of range, and as `check_pulled`."""
         from stdvid.config import load_preset
         from stdvid.media.limits import Limits
 
@@ -53,6 +53,7 @@ class Asked:
         }
         self.options = options
         self.config = load_preset(options["preset"], overrides, _OPTION_NAMES)
+        check_pulled(options["preset"], self.config.model)
         self._limits = Limits.of(key_values("--limit", options["limit"] or []))
         self._points = {name: _time(f"--{name}", options[name]) for name in ("start", "end")}
 
@@ -88,6 +89,16 @@ class Asked:
             **self._points,
         )
         return job, notes
+
+
+def check_pulled(preset: str, model: ModelConfig) -> None:
+    """Raise ModelError, with the command that gets it all, if something that a preset needs of the hub is not here."""
+    from stdvid.models.catalogue import is_bundle
+    from stdvid.models.hub import here, sources
+
+    if not is_bundle(model.base):
+        for source in sources(model):
+            here(source, preset)
 
 
 def _encoder(

@@ -65,7 +65,7 @@ def output_path(template: str | None, source: Path, styles: Sequence[Path], pres
     values = {
         "stem": source.stem,
         "style": style_label(styles),
-        "preset": Path(preset).stem,
+        "preset": Path(preset).name.removesuffix(".toml"),  # ".75" of a name is no suffix
         "ext": source.suffix.lstrip(".") or ("png" if picture else "mp4"),
     }
     if template is None:

@@ -57,12 +57,14 @@ def preview(
     from stdvid.planning import resolve_device
     from stdvid.preview import sheet
 
+    from .asked import check_pulled
     from .names import find_style, output_path, style_label
 
     if not style:
         raise UsageError("no style; a reference image or the name of a bundled style is needed; --style PATH|NAME")
     styles = {path.stem: path for path in map(find_style, style)}
     config = load_preset(preset, {"video": {"size": size}}, {"video.size": "--size"})
+    check_pulled(preset, config.model)
     paths = list(styles.values())
     usual = source.with_name(f"{source.stem}.{style_label(paths)}.preview.png")
     target = output_path(output, source, paths, preset) if output else usual

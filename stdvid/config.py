@@ -59,7 +59,8 @@ class ModelConfig:
     .safetensors file, or a hub id; the rest is for models of the hub.
 
     `config`: the folder that describes a .safetensors file; `vae`: another autoencoder, also a tiny one (TAESD);
-    `motion_adapter`: AnimateDiff's. Each is a folder or a hub id.
+    `motion_adapter`: AnimateDiff's. Each is a folder or a hub id. `schedule`: of the noise, by diffusers' name of its
+    betas, where an adapter was trained on another one than its base; auto is the base's own.
     """
 
     base: str = "nano"
@@ -68,6 +69,7 @@ class ModelConfig:
     lora: tuple[LoraConfig, ...] = ()
     ip_adapter: IPAdapterConfig | None = None
     motion_adapter: str | None = None
+    schedule: Literal["auto", "linear", "scaled_linear"] = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     offload: Literal["auto", "none", "model", "sequential"] = "auto"
     compile: bool = False

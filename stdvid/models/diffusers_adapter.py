@@ -104,10 +104,12 @@ class HubModel:
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The noise schedule that the model was trained on."""
+        """The noise schedule that the model, or an adapter of it, was trained on."""
         from diffusers import DDIMScheduler
 
         config = read_json(self.folder / "scheduler" / "scheduler_config.json")
+        if self.config.schedule != "auto":
+            config["beta_schedule"] = self.config.schedule
         with _loading(self.folder / "scheduler"):
             scheduler = DDIMScheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})  # type: ignore[no-untyped-call]
             return Schedule(scheduler.alphas_cumprod.double())

@@ -13,8 +13,12 @@ import pytest
 from hub_server import Hub, pipeline, weights
 
 import stdvid.config
+from stdvid.config import load_preset, preset_names
 from stdvid.models.embedded import bundle_folder, bundle_names
+from stdvid.models.sources import sources
 from stdvid_cli.app import main
+
+HUB_PRESETS = [name for name in preset_names() if load_preset(name).model.base not in bundle_names()]
 
 PRESET = """
 [model]
@@ -48,7 +52,7 @@ def test_no_command_imports_torch_or_the_client_for_embedded_models() -> None:
     code = """
 import sys
 from stdvid_cli.app import main
-assert main(["models", "list"]) == main(["models", "path", "nano"]) == main(["models", "pull", "nano"]) == 0
+assert main(["models", "list", "nano"]) == main(["models", "path", "nano"]) == main(["models", "pull", "nano"]) == 0
 print({"torch", "huggingface_hub", "diffusers", "numpy"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -57,9 +61,28 @@ print({"torch", "huggingface_hub", "diffusers", "numpy"} & set(sys.modules))
 
 def test_list_has_the_embedded_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()[: len(bundle_names())]
     assert [line.split()[:2] for line in lines] == [["embedded", name] for name in bundle_names()]
     assert all(line.endswith("Apache-2.0") for line in lines)
+
+
+@pytest.mark.parametrize("name", HUB_PRESETS)
+def test_a_bundled_preset_of_the_hub_says_what_gets_it(
+    name: str, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list", name]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [[row[0], row[2]] for row in rows] == [[name, "missing"]] * len(sources(load_preset(name).model))
+    clip, style = tmp_path / "clip.mp4", tmp_path / "style.png"
+    for command in (
+        ["models", "path", name],
+        ["stylize", str(clip), "--style", str(style), "--preset", name],
+        ["preview", str(clip), "--style", str(style), "--preset", name],
+    ):
+        assert main(command) == 3
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert err.endswith(f"; run: stdvid models pull {name}\n")
 
 
 def test_list_says_what_is_here_and_what_is_missing(bundled: str, capsys: pytest.CaptureFixture[str]) -> None:

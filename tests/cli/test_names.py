@@ -64,6 +64,13 @@ def test_output_templates(template: str | None, source: str, expected: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("preset", "label"), [("sdxl-std-i2i-.75", "sdxl-std-i2i-.75"), ("x/my.v2.toml", "my.v2"), ("nano", "nano")]
+)
+def test_a_preset_keeps_the_dots_of_its_name(preset: str, label: str) -> None:
+    assert output_path("{preset}.{ext}", Path("in/clip.mkv"), [Path("ink.png")], preset) == Path(f"{label}.mkv")
+
+
+@pytest.mark.parametrize(
     "template", ["{name}.mp4", "{}.mp4", "{stem.mp4", "{stem!r}.mp4", "{stem:>9}.mp4", "{stem[0]}"]
 )
 def test_templates_with_mistakes(template: str) -> None:

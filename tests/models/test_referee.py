@@ -14,6 +14,7 @@ import torch
 from diffusers import (
     AnimateDiffSDXLPipeline,
     AnimateDiffVideoToVideoPipeline,
+    DDIMScheduler,
     MotionAdapter,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionXLImg2ImgPipeline,
@@ -132,6 +133,15 @@ def painter_of(
 def noise_of(step: int, shape: tuple[int, ...], frame: int = 0) -> Tensor:
     drawn = np.random.default_rng([0, step, frame]).standard_normal(shape, np.float32)
     return torch.from_numpy(drawn)[None]
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear"])
+def test_a_schedule_that_is_named_takes_the_place_of_the_bases(tiny: Path, name: str) -> None:
+    base = str(tiny / "sd15")
+    own, named = (HubModel.find(ModelConfig(base, schedule=kind)).schedule for kind in ("auto", name))  # type: ignore[arg-type]
+    theirs: Any = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=name)
+    torch.testing.assert_close(named.alphas_cumprod, theirs.alphas_cumprod.double())
+    assert torch.equal(own.alphas_cumprod, named.alphas_cumprod) == (name == "scaled_linear")
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3])
