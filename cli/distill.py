@@ -290,7 +290,7 @@ def _train(run: Run, max_steps: int | None, minutes: float | None) -> None:
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: stopped.append(caught))
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not run.accelerator.is_main_process)
     if run.step:
         console.print(f"resumed at step {run.step}", highlight=False)
     limit = math.inf if minutes is None else minutes * 60

@@ -30,6 +30,9 @@ STUDENT, TARGET = "student", "target"
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
 """Layers that get changes: those of the transformers, in space and along time."""
 
+UNTOUCHED = r".*motion_modules.*\.proj_(in|out)"
+"""Layers that peft cannot wrap: diffusers calls them by the name of their argument."""
+
 HEAD_DECAY = 0.95
 """Of the average of the spatial head that the target is seen through."""
 
@@ -95,7 +98,13 @@ class HubPlayers:
         stylizer.vae.requires_grad_(False)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LAYERS), init_lora_weights="gaussian")
+            config = LoraConfig(
+                r=rank,
+                lora_alpha=rank,
+                target_modules=list(LAYERS),
+                exclude_modules=UNTOUCHED,
+                init_lora_weights="gaussian",
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that there are two
                 for name in (TARGET, STUDENT):
