@@ -100,7 +100,7 @@ def test_same_seed_same_frames_whatever_the_groups(
 ) -> None:
     source = clip("seed.mp4", n=7)
     for name, seed, pixels in (("a", 0, 600_000), ("b", 0, 2_000), ("c", 1, 600_000)):
-        monkeypatch.setattr("stdvid.painter.PIXELS_PER_CALL", pixels)
+        monkeypatch.setattr("stdvid.models.nano_stylizer.PIXELS_PER_CALL", pixels)
         run(
             plan(
                 make_job(
