@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, MotionAdapter, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     CLIPTextConfig,
@@ -214,3 +215,69 @@ def kohya_lora(kind: str, path: Path, rank: int = 2, **metadata: str) -> Path:
             tensors[f"{key}.alpha"] = torch.tensor(float(rank) / 2)
     save_file(tensors, path, metadata)
     return path
+
+
+def single_file(base: Path, path: Path) -> Path:
+    """All of a Stable Diffusion 1.5 in one file, by the names that it had before diffusers."""
+    per_block, vae_blocks = 3, 4
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in load_file(base / "unet" / "diffusion_pytorch_model.safetensors").items():
+        tensors[f"model.diffusion_model.{_ldm_unet(name, per_block)}"] = tensor
+    for name, tensor in load_file(base / "vae" / "diffusion_pytorch_model.safetensors").items():
+        tensors[f"first_stage_model.{_ldm_vae(name, vae_blocks)}"] = tensor
+    for name, tensor in load_file(base / "text_encoder" / "model.safetensors").items():
+        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+def _ldm_unet(name: str, per_block: int) -> str:
+    where = re.match(r"(down|up)_blocks\.(\d)\.(\w+)\.(\d)\.|mid_block\.(\w+)\.(\d)\.", name)
+    if where and where[1]:
+        side, block, kind, layer = where[1], int(where[2]), where[3], int(where[4])
+        first = block * per_block + (side == "down")
+        places = {
+            "resnets": f"{first + layer}.0.",
+            "attentions": f"{first + layer}.1.",
+            "downsamplers": f"{first + per_block - 1}.0.",
+            "upsamplers": f"{first + per_block - 1}.{2 if block == 0 else 1}.",  # the first one has attention too
+        }
+        name = f"{'input' if side == 'down' else 'output'}_blocks.{places[kind]}{name[where.end() :]}"
+    elif where:
+        name = f"middle_block.{1 if where[5] == 'attentions' else 2 * int(where[6])}.{name[where.end() :]}"
+    names = {
+        "conv_in.": "input_blocks.0.0.",
+        "conv_norm_out.": "out.0.",
+        "conv_out.": "out.2.",
+        "time_embedding.linear_1.": "time_embed.0.",
+        "time_embedding.linear_2.": "time_embed.2.",
+    }
+    for new, old in names.items():
+        if name.startswith(new):
+            return name.replace(new, old)
+    if "input_blocks" in name and ".0.conv." in name:
+        return name.replace(".0.conv.", ".0.op.")
+    if ".transformer_blocks." in name or (".1." in name and "proj_" in name):
+        return name
+    for new, old in {
+        "norm1.": "in_layers.0.",
+        "conv1.": "in_layers.2.",
+        "time_emb_proj.": "emb_layers.1.",
+        "norm2.": "out_layers.0.",
+        "conv2.": "out_layers.3.",
+        "conv_shortcut.": "skip_connection.",
+    }.items():
+        name = name.replace(new, old)
+    return name
+
+
+def _ldm_vae(name: str, blocks: int) -> str:
+    name = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
+    name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
+    name = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{blocks - 1 - int(m[1])}.block", name)
+    name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{blocks - 1 - int(m[1])}.upsample", name)
+    name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+    if "mid_block.attentions.0" in name:
+        name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
+        name = re.sub(r"to_([qkv])\.", r"\1.", name).replace("to_out.0", "proj_out")
+    return name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")

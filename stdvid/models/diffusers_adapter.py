@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 
 from stdvid.config import LoraConfig, ModelConfig
 from stdvid.diffusion.denoiser import Prediction
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.errors import ModelError, UsageError
+from stdvid.models.fitting import check_ip_adapter, check_lora, check_vae, loading, try_out
 from stdvid.models.latent_stylizer import LatentStylizer, Texts
+from stdvid.models.loaders import base_parts, load_vae, pretrained, with_motion
 from stdvid.models.network import NetworkEntry
 from stdvid.models.parts import (
     at_home,
@@ -33,6 +31,7 @@ from stdvid.models.parts import (
     image_encoder,
     located,
     metadata,
+    read_index,
     read_json,
     weight_file,
     weights_in,
@@ -44,11 +43,11 @@ Kind = Literal["sd15", "sdxl"]
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 """What networks predict, by diffusers' name and by ours."""
 
+TRAIN_STEPS = 1000
+"""Noisy times of Stable Diffusion, by which strengths and steps are counted."""
+
 STRENGTH, START = "stdvid.strength", "stdvid.start"
 """Metadata of a LoRA: the eta that it was distilled for, and its first time."""
-
-_MISFITS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, SafetensorError)
-"""What diffusers, transformers and peft raise for files that are damaged or of another architecture."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ class HubModel:
         model = cls(name, config, prompt, negative_prompt, located(config.config or config.base, "config"))
         for path in model.files():
             check_weights(path)
-        _ = model.kind, model.schedule, model.students
+        read_index(model.folder)
+        _ = model.kind, model.schedule, model.prediction, model.students
         return model
 
     @cached_property
@@ -110,16 +110,19 @@ class HubModel:
         config = read_json(self.folder / "scheduler" / "scheduler_config.json")
         if self.config.schedule != "auto":
             config["beta_schedule"] = self.config.schedule
-        with _loading(self.folder / "scheduler"):
+        with loading(self.folder / "scheduler"):
             scheduler = DDIMScheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})  # type: ignore[no-untyped-call]
-            return Schedule(scheduler.alphas_cumprod.double())
+            schedule = Schedule(scheduler.alphas_cumprod.double())
+            if schedule.train_steps != TRAIN_STEPS:
+                raise ValueError(f"{schedule.train_steps} noisy times, not {TRAIN_STEPS}")
+            return schedule
 
     @cached_property
     def prediction(self) -> Prediction:
         """What the network predicts."""
         config = read_json(self.folder / "scheduler" / "scheduler_config.json")
         kind = config.get("prediction_type", "epsilon")
-        if kind not in PREDICTIONS:
+        if not isinstance(kind, str) or kind not in PREDICTIONS:
             raise ModelError(
                 f"'{self.folder}' predicts '{kind}'; known are {', '.join(PREDICTIONS)}; choose another model"
             )
@@ -130,9 +133,9 @@ class HubModel:
         """The LoRAs that were distilled for a strength, by what they or the preset say."""
         found = []
         for lora in self.config.lora:
-            told = metadata(weight_file(lora))
-            strength = lora.strength if lora.strength is not None else told.get(STRENGTH)
-            start = lora.start if lora.start is not None else told.get(START)
+            told_strength, told_start = _distilled_for(weight_file(lora))
+            strength = lora.strength if lora.strength is not None else told_strength
+            start = lora.start if lora.start is not None else told_start
             if strength is None and start is None:
                 continue
             if strength is None or start is None:
@@ -140,7 +143,7 @@ class HubModel:
                     f"lora '{lora.path}' has {'a start' if strength is None else 'a strength'} alone; a student needs "
                     "both `strength` and `start`; add the other"
                 )
-            found.append(Student(lora, float(strength), int(start)))
+            found.append(Student(lora, strength, start))
         return tuple(found)
 
     @property
@@ -189,7 +192,7 @@ class HubModel:
         from torch.utils.flop_counter import FlopCounterMode
 
         config = read_json(self.folder / "unet" / "config.json")
-        with _loading(self.folder / "unet"), torch.device("meta"), FlopCounterMode(display=False) as counter:
+        with loading(self.folder / "unet"), torch.device("meta"), FlopCounterMode(display=False) as counter:
             unet: Any = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
             added = {}
             if self.kind == "sdxl":
@@ -207,7 +210,7 @@ class HubModel:
         """
         dtype = self._dtype(device)
         students = {id(s.lora): s for s in self.students}
-        with _loading(self.folder):
+        with loading(self.folder):
             pipeline = self._pipeline(dtype)
         chosen = [
             lora
@@ -219,10 +222,14 @@ class HubModel:
         scale = self._add_ip_adapter(pipeline)
         pipeline.set_progress_bar_config(disable=True)
         self._place(pipeline, device)
-        with _loading(self.folder):
+        with loading(self.folder):
             texts = self._texts(pipeline)
         frames = pipeline.unet.config.motion_max_seq_length if self.config.motion_adapter else 4
-        return LatentStylizer(pipeline, self.schedule, self.prediction, texts, scale, frames)
+        stylizer = LatentStylizer(pipeline, self.schedule, self.prediction, texts, scale, frames)
+        try_out(stylizer, self.folder)
+        if self.config.compile:
+            pipeline.unet.compile()
+        return stylizer
 
     def _dtype(self, device: torch.device) -> torch.dtype:
         known = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -235,63 +242,42 @@ class HubModel:
         from diffusers import (
             AnimateDiffSDXLPipeline,
             AnimateDiffVideoToVideoPipeline,
-            DDIMScheduler,
-            MotionAdapter,
             StableDiffusionImg2ImgPipeline,
             StableDiffusionXLImg2ImgPipeline,
-            UNet2DConditionModel,
         )
-        from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-        xl, base = self.kind == "sdxl", located(self.config.base, "base")
-        pipeline_class: Any = StableDiffusionXLImg2ImgPipeline if xl else StableDiffusionImg2ImgPipeline
-        if base.is_file():
-            whole = pipeline_class.from_single_file(
-                str(base), config=str(self.folder), torch_dtype=dtype, local_files_only=True
-            )
-            parts = {name: part for name, part in whole.components.items() if name not in ("safety_checker",)}
-        else:
-
-            def part(cls: Any, name: str, **own: Any) -> Any:
-                return cls.from_pretrained(base / name, **own, **_options(base / name))
-
-            parts = {
-                "unet": part(UNet2DConditionModel, "unet", torch_dtype=dtype),
-                "text_encoder": part(CLIPTextModel, "text_encoder", dtype=dtype),
-                "tokenizer": CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
-                "scheduler": DDIMScheduler.from_config(read_json(base / "scheduler" / "scheduler_config.json")),  # type: ignore[no-untyped-call]
-            }
-            if xl:
-                parts["text_encoder_2"] = part(CLIPTextModelWithProjection, "text_encoder_2", dtype=dtype)
-                parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(base / "tokenizer_2", local_files_only=True)
-        if self.config.vae or "vae" not in parts:
-            folder = located(self.config.vae, "vae") if self.config.vae else base / "vae"
-            parts["vae"] = _vae(folder, dtype)
+        xl, base, own_vae = self.kind == "sdxl", located(self.config.base, "base"), self.config.vae
+        parts = base_parts(base, self.folder, xl=xl, vae=own_vae is None, dtype=dtype)
+        folder = located(own_vae, "vae") if own_vae else self.folder / "vae"
+        if own_vae:
+            parts["vae"] = load_vae(folder, dtype)
+        check_vae(parts["vae"], parts["unet"], folder)
         if parts["vae"].config.get("force_upcast") and dtype is torch.float16:
             parts["vae"].to(torch.float32)  # overflows in half precision
         if xl:
-            index = read_json(self.folder / "model_index.json")
+            index = read_index(self.folder)
             parts["force_zeros_for_empty_prompt"] = bool(index.get("force_zeros_for_empty_prompt", True))
         if self.config.motion_adapter:
-            folder = located(self.config.motion_adapter, "motion_adapter")
-            adapter: Any = MotionAdapter
-            adapter = adapter.from_pretrained(folder, torch_dtype=dtype, **_options(folder))
-            pipeline_class = AnimateDiffSDXLPipeline if xl else AnimateDiffVideoToVideoPipeline
-            parts["unet"] = _with_motion(parts["unet"], adapter)
-            return pipeline_class(motion_adapter=adapter, **parts)
+            adapter = located(self.config.motion_adapter, "motion_adapter")
+            with loading(adapter):
+                parts["unet"], parts["motion_adapter"] = with_motion(parts["unet"], adapter)
+            moving: Any = AnimateDiffSDXLPipeline if xl else AnimateDiffVideoToVideoPipeline
+            return moving(**parts)
         if not xl:
             parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        return pipeline_class(**parts)
+        still: Any = StableDiffusionXLImg2ImgPipeline if xl else StableDiffusionImg2ImgPipeline
+        return still(**parts)
 
     def _add_loras(self, pipeline: Any, loras: list[LoraConfig]) -> None:
         """Add low-rank changes to the weights for good."""
         for number, lora in enumerate(loras):
             path = weight_file(lora)
-            with _loading(path):
+            with loading(path):
                 pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name=f"lora{number}")
+            check_lora(pipeline, f"lora{number}", path)
         if loras:
             names = [f"lora{number}" for number in range(len(loras))]
-            with _loading(weight_file(loras[0])):
+            with loading(weight_file(loras[0])):
                 pipeline.set_adapters(names, [lora.weight for lora in loras])
                 pipeline.fuse_lora(adapter_names=names)
                 pipeline.unload_lora_weights()
@@ -303,12 +289,11 @@ class HubModel:
         from transformers import CLIPVisionModelWithProjection
 
         path, folder = weight_file(ip), image_encoder(ip)
-        with _loading(folder):
-            encoder = CLIPVisionModelWithProjection.from_pretrained(
-                folder, dtype=pipeline.unet.dtype, **_options(folder)
-            )
+        check_ip_adapter(pipeline.unet, path)
+        with loading(folder):
+            encoder = pretrained(CLIPVisionModelWithProjection, folder, dtype=pipeline.unet.dtype)
             pipeline.register_modules(image_encoder=encoder)
-        with _loading(path):
+        with loading(path):
             pipeline.load_ip_adapter(
                 str(path.parent), subfolder="", weight_name=path.name, image_encoder_folder=None, local_files_only=True
             )
@@ -322,8 +307,6 @@ class HubModel:
             pipeline.enable_model_cpu_offload(device=device)
         else:
             pipeline.to(device)
-        if self.config.compile:
-            pipeline.unet.compile()
 
     def _texts(self, pipeline: Any) -> Texts:
         names = ["", "_2"] if self.kind == "sdxl" else [""]
@@ -334,53 +317,17 @@ class HubModel:
         return Texts(prompt, negative)
 
 
-def _with_motion(unet: Any, adapter: Any) -> Any:
-    """A UNet with motion modules."""
-    from diffusers import UNetMotionModel
-
-    moving: Any = UNetMotionModel.from_unet2d(unet, adapter)
-    if unet.config.addition_embed_type is not None:  # left as it was drawn at random by diffusers 0.42 and before
-        moving.add_embedding.load_state_dict(unet.add_embedding.state_dict())
-    return moving.to(unet.dtype)
-
-
-def _options(folder: Path) -> dict[str, Any]:
-    """How a part is to be read: from safetensors that are here, in half precision where there is nothing else."""
-    half = all(".fp16" in path.name for path in weights_in(folder))
-    return {"use_safetensors": True, "local_files_only": True, "variant": "fp16" if half else None}
-
-
-def _vae(folder: Path, dtype: torch.dtype) -> Any:
-    from diffusers import AutoencoderKL, AutoencoderTiny
-
-    known: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-    name = read_json(folder / "config.json").get("_class_name")
-    if name not in known:
-        raise ModelError(f"'{folder}' holds a {name}; known are {', '.join(known)}; choose such a VAE")
-    return known[name].from_pretrained(folder, torch_dtype=dtype, **_options(folder))
-
-
-@contextmanager
-def _loading(what: Path) -> Iterator[None]:
-    """Errors of foreign loaders in one line; their chatter stays away."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    before = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+def _distilled_for(path: Path) -> tuple[float | None, int | None]:
+    """The strength and the first time that a LoRA's metadata tells, as far as it does."""
+    told = metadata(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except ModelError:
-        raise
-    except _MISFITS as exc:
-        reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+        strength = float(told[STRENGTH]) if STRENGTH in told else None
+        start = int(told[START]) if START in told else None
+        if not (strength is None or 0 < strength <= 1) or not (start is None or 0 <= start < TRAIN_STEPS):
+            raise ValueError(f"{strength}, {start}")
+    except ValueError as exc:
         raise ModelError(
-            f"'{what}' does not fit the model: {reason}; files of one model are needed; get them again"
+            f"'{path}' says {STRENGTH} = {told.get(STRENGTH)}, {START} = {told.get(START)}; allowed are above 0 to 1, "
+            f"and 0 to {TRAIN_STEPS - 1}; get it again, or write it anew"
         ) from exc
-    finally:
-        diffusers_logging.set_verbosity(before[0])
-        transformers_logging.set_verbosity(before[1])
+    return strength, start

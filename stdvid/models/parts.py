@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ from safetensors import SafetensorError, safe_open
 from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.hub import locate
-from stdvid.models.sources import PICKLES, Kind, is_inside, is_local, source_of
+from stdvid.models.sources import PARTS, PICKLES, PIPELINE, Kind, is_inside, is_local, source_of
+
+WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors")
+"""Names of the weight files of a part, as diffusers and transformers look for them."""
+
+LIBRARIES = ("diffusers", "transformers")
+"""Whose classes the parts of a model are."""
 
 
 def located(value: str, key: str) -> Path:
@@ -37,13 +44,15 @@ def weight_file(part: LoraConfig | IPAdapterConfig) -> Path:
         raise UsageError(f"'{part.path}' is a folder; `weight_name` must say which file in it; add it")
     name = part.weight_name if isinstance(part, LoraConfig) else f"{part.subfolder or '.'}/{part.weight_name}"
     if not is_inside(name):
-        raise ModelError(f"'{name}' leads out of '{part.path}'; a file inside it is needed; name one")
+        raise UsageError(f"'{name}' leads out of '{part.path}'; a file inside it is needed; name one")
     return located(str(path / name), "weight_name")
 
 
 def check_weights(path: Path) -> None:
     """Raise ModelError unless a file is whole safetensors."""
     located(str(path), "weights")
+    if path.suffix != ".safetensors":
+        raise ModelError(f"'{path}' is no .safetensors file; nothing else is read; convert it, or choose another file")
     try:
         with safe_open(path, "pt") as file:
             file.keys()
@@ -52,14 +61,27 @@ def check_weights(path: Path) -> None:
 
 
 def weights_in(folder: Path) -> list[Path]:
-    """The weight files of a part."""
-    found = sorted(folder.glob("*.safetensors"))
-    whole = [path for path in found if not path.stem.endswith(".fp16")] or found
+    """The weight files of a part: whole precision where it is there."""
+    for index in folder.glob("*.safetensors.index*.json"):
+        _check_index(index)
+    found = sorted(path for path in folder.glob("*.safetensors") if WEIGHTS.fullmatch(path.name))
+    whole = [path for path in found if ".fp16" not in path.name] or found
     if not whole:
         pickles = any(path.suffix in PICKLES for path in folder.glob("*"))
         reason = "only pickles, which run code when they are read" if pickles else "no weights"
-        raise ModelError(f"'{folder}' holds {reason}; .safetensors is needed; choose another version of the model")
+        raise ModelError(
+            f"'{folder}' holds {reason}; diffusion_pytorch_model.safetensors, or model.safetensors, is needed; choose "
+            "another version of the model"
+        )
     return whole
+
+
+def _check_index(index: Path) -> None:
+    """Whether an index names shards beside it that are safetensors: loaders go by what it says."""
+    shards = read_json(index).get("weight_map")
+    names = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+    if not names or any(not WEIGHTS.fullmatch(name) for name in names):
+        raise ModelError(f"'{index}' names files that are no shards of safetensors; get the model again")
 
 
 def image_encoder(ip: IPAdapterConfig) -> Path:
@@ -111,6 +133,19 @@ def _folder(value: str | None, kind: Kind) -> str | None:
         return value
     source = source_of(value, kind)
     return str(locate(source) / source.path)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What a folder of diffusers says of itself. Raises ModelError where its parts are code that we do not know."""
+    index = read_json(folder / PIPELINE)
+    for part in PARTS:
+        library = index[part][0] if isinstance(index.get(part), list) and index[part] else None
+        if library not in (None, *LIBRARIES):
+            raise ModelError(
+                f"'{folder / PIPELINE}' wants its {part} to be made by '{library}'; allowed are classes of "
+                f"{' and '.join(LIBRARIES)}, nothing else is run; choose another model"
+            )
+    return index
 
 
 def read_json(path: Path) -> dict[str, Any]:
