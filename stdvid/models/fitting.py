@@ -130,7 +130,7 @@ def try_out(stylizer: LatentStylizer, what: Path) -> None:
     grey = torch.zeros(1, 3, TRIAL_PX, TRIAL_PX, device=stylizer.device)
     with loading(what):
         told = stylizer.encode_style([grey], 1.0)
-        condition = Condition(stylizer._encode(grey), grey, told)
+        condition = Condition(stylizer.encode(grey), grey, told)
         estimate = stylizer.denoiser(condition)(condition.x_0, torch.tensor([TRIAL_TIME], device=stylizer.device))
         picture = stylizer.decode(estimate)
     if not picture.isfinite().all():
