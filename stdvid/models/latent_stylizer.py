@@ -52,6 +52,14 @@ class Texts:
     negative: TextEmbedding
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a call of the network is told: a text, and embeddings of images, one of each adapter."""
+
+    text: TextEmbedding
+    images: tuple[Tensor, ...]
+
+
 class LatentStylizer(Stylizer):
     """A pipeline of diffusers as a `Stylizer`. States are float32; network and VAE compute in their own precision."""
 
@@ -63,13 +71,17 @@ class LatentStylizer(Stylizer):
         texts: Texts,
         ip_scale: float | dict[str, Any] = 1.0,
         frames: int = 1,
+        vae_frames: int = 1,
     ) -> None:
         """`pipeline`: with its adapters loaded; `ip_scale`: of the IP-Adapter; `frames`: so many go through the network
-        in one call; with motion modules they are as many as these see at a time."""
+        in one call; with motion modules they are as many as these see at a time; `vae_frames`: through the VAE."""
         self.pipeline, self.schedule, self.prediction, self.texts = pipeline, schedule, prediction, texts
         self.unet, self.vae = pipeline.unet, pipeline.vae
+        # diffusers looks for these in every module each time that it is asked
+        self._device: torch.device = pipeline._execution_device
+        self._dtype: torch.dtype = self.unet.dtype
         self.together = bool(getattr(self.unet.config, "motion_max_seq_length", None))
-        self.frames = frames
+        self.frames, self._at_once = frames, vae_frames
         self.canvas = Canvas(pipeline.vae_scale_factor, pipeline.vae_scale_factor, 0, SIZE_MULTIPLE_PX)
         self._ip_scale = ip_scale
         self._scaled: float | None = None
@@ -78,8 +90,7 @@ class LatentStylizer(Stylizer):
     @property
     def device(self) -> torch.device:
         """See `Stylizer`."""
-        device: torch.device = self.pipeline._execution_device
-        return device
+        return self._device
 
     @property
     def sees(self) -> bool:
@@ -109,21 +120,30 @@ class LatentStylizer(Stylizer):
     def denoiser(
         self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
     ) -> Denoiser:
-        """See `Stylizer`. Where there are more frames than motion modules see at a time, they see them in overlapping
-        contexts, whose estimates are blended at every step."""
+        """See `Stylizer`. With guidance both halves are one call where no anchors are seen.
+
+        Where there are more frames than motion modules see at a time, they see them in overlapping contexts, whose
+        estimates are blended at every step.
+        """
         seen: Seen = condition.told
+        wanted, unwanted = Told(self.texts.prompt, seen.references), Told(self.texts.negative, seen.nothing)
 
         def styled(x_t: Tensor, t: Tensor) -> Tensor:
             with self._attention.looking(int(t[0]), anchors, keep):
-                return self._estimate(x_t, t, self.texts.prompt, seen.references)
+                return self._estimates(x_t, t, [wanted])[0]
 
         def plain(x_t: Tensor, t: Tensor) -> Tensor:
-            return self._estimate(x_t, t, self.texts.negative, seen.nothing)
+            return self._estimates(x_t, t, [unwanted])[0]
+
+        def both(x_t: Tensor, t: Tensor) -> Tensor:
+            without, with_style = self._estimates(x_t, t, [unwanted, wanted])
+            return without + guidance * (with_style - without)
 
         if self.sees and self._scaled != seen.scale:
             self.pipeline.set_ip_adapter_scale(_times(self._ip_scale, seen.scale))
             self._scaled = seen.scale
-        guided = Guided(styled, plain, guidance)
+        apart = guidance == 1 or anchors or keep is not None  # only what is wanted sees anchors
+        guided = Guided(styled, plain, guidance) if apart else both
         if self.together and len(condition.x_0) > self.frames:
             return Fused(guided, self.frames, CONTEXT_OVERLAP)
         return guided
@@ -148,10 +168,6 @@ class LatentStylizer(Stylizer):
         scaled: Tensor = (torch.cat(latents) - mean) * self.vae.config.scaling_factor / std
         return scaled
 
-    @property
-    def _at_once(self) -> int:
-        return max(1, self.frames) if not self.together else 1
-
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's latents, 0 and 1 where it does not say."""
         known = [getattr(self.vae.config, name, None) for name in ("latents_mean", "latents_std")]
@@ -159,27 +175,36 @@ class LatentStylizer(Stylizer):
         mean, std = (like.new_tensor(value).view(1, -1, 1, 1) for value in values)
         return mean, std
 
-    def _estimate(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
-        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T]."""
-        count, dtype = len(x_t), self.unet.dtype
+    def _estimates(self, x_t: Tensor, t: Tensor, told: Sequence[Told]) -> list[Tensor]:
+        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T], under each of several conditions: one call."""
+        count, dtype, many = len(x_t), self._dtype, len(told)
         batch = 1 if self.together else count  # motion modules see the frames of a batch as one video
         added: dict[str, Any] = {}
-        if images:
-            added["image_embeds"] = [image.expand(batch, *[-1] * (image.ndim - 1)).to(dtype) for image in images]
-        if text.pooled is not None:
+        if told[0].images:
+            adapters = zip(*(condition.images for condition in told), strict=True)
+            added["image_embeds"] = [_batched(images, batch).to(dtype) for images in adapters]
+        if told[0].text.pooled is not None:
+            pooled = [condition.text.pooled for condition in told if condition.text.pooled is not None]
             height, width = (side * self.canvas.latent_px for side in x_t.shape[-2:])
-            added["text_embeds"] = text.pooled.expand(batch, -1).to(dtype)
+            added["text_embeds"] = _batched(pooled, batch).to(dtype)
             size = [height, width, 0, 0, height, width]  # no cropping, original size and wanted size alike
-            added["time_ids"] = x_t.new_tensor(size).expand(batch, -1).to(dtype)
+            added["time_ids"] = x_t.new_tensor(size).expand(many * batch, -1).to(dtype)
+        latents = x_t.transpose(0, 1)[None] if self.together else x_t
         out = self.unet(
-            (x_t.transpose(0, 1)[None] if self.together else x_t).to(dtype),
-            t[:batch],
-            encoder_hidden_states=text.tokens.expand(count, -1, -1).to(dtype),
+            latents.repeat(many, *[1] * (latents.ndim - 1)).to(dtype),
+            t[:batch].repeat(many),
+            encoder_hidden_states=_batched([condition.text.tokens for condition in told], count).to(dtype),
             added_cond_kwargs=added,
             return_dict=False,
         )[0].float()
         alpha, sigma = self.schedule.alpha_sigma(t)
-        return to_x0(out[0].transpose(0, 1) if self.together else out, x_t, alpha, sigma, self.prediction)
+        parts = [part[0].transpose(0, 1) if self.together else part for part in out.chunk(many)]
+        return [to_x0(part, x_t, alpha, sigma, self.prediction) for part in parts]
+
+
+def _batched(conditions: Sequence[Tensor], count: int) -> Tensor:
+    """Each of some conditions [1, ...] `count` times, one after another."""
+    return torch.cat([condition.expand(count, *[-1] * (condition.ndim - 1)) for condition in conditions])
 
 
 def _times(scale: Any, factor: float) -> Any:
