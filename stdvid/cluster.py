@@ -38,7 +38,7 @@ from stdvid.errors import ClusterError, Interrupted, ModelError, StdvidError, Us
 from stdvid.models.catalogue import load_model
 from stdvid.models.network import NetworkEntry
 from stdvid.painter import Image, Images, Painter, read_reference
-from stdvid.planning import Plan
+from stdvid.planning import Plan, work_of
 
 T = TypeVar("T")
 
@@ -282,7 +282,8 @@ def _painter(order: _Order) -> Painter:
     torch.set_num_threads(order.threads)
     cv2.setNumThreads(order.threads)
     config = order.config
-    stylizer = load_model(config.model, config.sampling, order.network, torch.device(order.device))
+    work, device = work_of(config, order.size, order.times), torch.device(order.device)
+    stylizer = load_model(config.model, config.sampling, order.network, device, work)
     style = stylizer.read_style(order.references, config.sampling.style_scale)
     return Painter(stylizer, style, order.times, config, order.size, threading.Event())
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ from stdvid.media.output import check_output, output_format
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.timebase import TimePoint, check_range
 from stdvid.models.catalogue import Model, find_model
+from stdvid.models.diffusers_adapter import HubModel
+from stdvid.models.memory import Layout, Work
 from stdvid.models.nano_stylizer import BORDER_PX, PIXELS_PER_CALL
 from stdvid.models.network import NetworkEntry
 from stdvid.models.precision import fast_dtype
@@ -96,6 +98,16 @@ class Plan:
         return count_windows(self.frames, *video.spans) if self.frames else None
 
     @property
+    def work(self) -> Work:
+        """What a network is to do."""
+        return work_of(self.job.config, self.size, self.times)
+
+    @property
+    def layout(self) -> Layout | None:
+        """How a model of the hub is to fit on its device; None for a bundle, which always does."""
+        return self.model.layout(self.work, self.device) if isinstance(self.model, HubModel) else None
+
+    @property
     def calls_per_frame(self) -> int:
         """Network calls for one frame of one window."""
         return (len(self.times) - 1) * (1 if self.job.config.sampling.guidance == 1 else 2)
@@ -127,6 +139,8 @@ class Plan:
         facts = {
             "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
             "model": [self.model.name, asdict(self.network), self.device.type, str(fast_dtype(self.device))],
+            # frames in a call change rounding alone, and vary with what is free: a run goes on with others
+            "tiled": bool(self.layout and self.layout.tiled),
             "config": asdict(job.config),
             "clip": [job.start, job.end, job.audio, job.subtitles, job.fps_mode, self.size, self.times],
             "output": job.output.suffix,
@@ -141,6 +155,8 @@ class Plan:
         ways = WAYS_BYTES_PER_PIXEL if video.consistency == "full" else 0
         window = video.spans[0] * pixels * (3 * (4 * 4 + 3) + ways)
         activations = max(pixels, PIXELS_PER_CALL) * ACTIVATION_BYTES_PER_PIXEL
+        if layout := self.layout:  # with the weights; on a card they are, and in memory they wait or pass
+            return round(BASE_MIB + (window + layout.peak) / 2**20)
         guided = pixels * GUIDANCE_BYTES_PER_PIXEL if self.job.config.sampling.style_guidance else 0
         return round(BASE_MIB + (window + activations + guided) / 2**20)
 
@@ -198,7 +214,7 @@ def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
     model = find_model(job.config.model, sampling)
     network, times, note = choose_network(model, sampling)
     size = working_size(info, job.config.video.size)
-    return Plan(
+    planned = Plan(
         job=job,
         info=info,
         model=model,
@@ -209,6 +225,17 @@ def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
         frames=_frames_claimed(info, job.start, job.end),
         notes=(note,) if note else (),
     )
+    layout = planned.layout
+    return replace(planned, notes=(*planned.notes, layout.note)) if layout else planned
+
+
+def work_of(config: StylizeConfig, size: tuple[int, int], times: tuple[int, ...]) -> Work:
+    """What a network is to do for frames of a size."""
+    steps, video = len(times) - 1, config.video
+    drawing = math.prod(size) * GUIDANCE_BYTES_PER_PIXEL if config.sampling.style_guidance else 0
+    full = video.consistency == "full"
+    halves = 1 if full or config.sampling.guidance == 1 else 2  # where anchors are seen they are one after the other
+    return Work(*size, video.spans[0], steps if full else 0, drawing, halves)
 
 
 def choose_network(model: Model, sampling: SamplingConfig) -> tuple[NetworkEntry, tuple[int, ...], str | None]:

@@ -31,6 +31,7 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
 from stdvid.models.catalogue import find_model, load_model
+from stdvid.models.memory import Work
 from stdvid.painter import FOLLOWING, Painter, plain, stacked, working_size
 from stdvid.planning import choose_network
 from stdvid.schema import merge
@@ -111,9 +112,9 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     """
     sampling = config.sampling
     network, times, _ = choose_network(find_model(config.model, sampling), sampling)
-    stylizer = load_model(config.model, sampling, network, device)
-    style = stylizer.read_style(references, sampling.style_scale)
     height, width = moment.frame.image.shape[:2]
+    stylizer = load_model(config.model, sampling, network, device, Work(width, height, window=1))
+    style = stylizer.read_style(references, sampling.style_scale)
     hands = Painter(stylizer, style, times, config, (width, height), threading.Event())
     painter = WindowPainter(hands, config.video)
     painter.begin_shot(moment.first)

@@ -207,7 +207,7 @@ def _hands(planned: Plan, stop: threading.Event, cluster: Cluster | None) -> Ite
             yield hands
         return
     job = planned.job
-    stylizer = planned.model.load(planned.network, planned.device)
+    stylizer = planned.model.load(planned.network, planned.device, planned.work)
     style = stylizer.read_style([read_reference(path) for path in job.styles], job.config.sampling.style_scale)
     yield Painter(stylizer, style, planned.times, job.config, planned.size, stop)
 

@@ -155,4 +155,4 @@ class HubSlots:
 
     def _embedded(self, caption: str) -> TextEmbedding:
         """A caption, as far as one chunk of it: all slots are to have one shape."""
-        return embed([caption], *self.stylizer.text_models, chunks=1)[0]
+        return embed([caption], *self.stylizer.text_models, self.stylizer.device, chunks=1)[0]

@@ -25,6 +25,7 @@ from stdvid.models.embedded import MANIFEST as MANIFEST
 from stdvid.models.embedded import bundle_folder
 from stdvid.models.embedded import bundle_names as bundle_names
 from stdvid.models.lora import apply_lora
+from stdvid.models.memory import Work
 from stdvid.models.nano import Nano
 from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer
 from stdvid.models.network import NetworkEntry
@@ -90,8 +91,11 @@ class Bundle:
         wanted = [(entry.base, entry.base_sha256), (entry.file, entry.sha256)]
         return [_verified(self.folder / name, digest) for name, digest in wanted if name is not None and digest]
 
-    def load(self, entry: NetworkEntry, device: torch.device) -> NanoStylizer:
-        """Load one network, verified, in fp32 and channels-last, ready to run; ModelError if it is damaged."""
+    def load(self, entry: NetworkEntry, device: torch.device, work: Work | None = None) -> NanoStylizer:
+        """Load one network, verified, in fp32 and channels-last, ready to run; ModelError if it is damaged.
+
+        It is so small that it does the same whatever the `work`.
+        """
         weights, *changes = self._files(entry)
         try:
             model = Nano(**self.architecture)

@@ -13,6 +13,7 @@ from stdvid.config import ModelConfig, SamplingConfig
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.bundle import MANIFEST, Bundle, bundle_names, read_bundle
 from stdvid.models.diffusers_adapter import HubModel
+from stdvid.models.memory import Work
 from stdvid.models.network import NetworkEntry
 from stdvid.models.stylizer import Stylizer
 
@@ -27,15 +28,18 @@ class _Asked:
     sampling: SamplingConfig
     network: NetworkEntry
     device: str
+    work: Work | None
 
 
-def load_model(model: ModelConfig, sampling: SamplingConfig, network: NetworkEntry, device: torch.device) -> Stylizer:
-    """A network of the model, ready to run; the last one is kept for whoever asks for it again.
+def load_model(
+    model: ModelConfig, sampling: SamplingConfig, network: NetworkEntry, device: torch.device, work: Work | None = None
+) -> Stylizer:
+    """A network of the model, ready for some work; the last one is kept for whoever asks for it again.
 
     Raises as `find_model` does, and ModelError if the model has another network here.
     """
     prompts = SamplingConfig(prompt=sampling.prompt, negative_prompt=sampling.negative_prompt)
-    return _load(_Asked(model, prompts, network, str(device)))
+    return _load(_Asked(model, prompts, network, str(device), None if is_bundle(model.base) else work))
 
 
 @functools.lru_cache(1)
@@ -43,7 +47,7 @@ def _load(asked: _Asked) -> Stylizer:
     found = find_model(asked.model, asked.sampling)
     if asked.network not in found.networks:
         raise ModelError(f"'{asked.model.base}' is another model here; the same files are needed everywhere; copy them")
-    return found.load(asked.network, torch.device(asked.device))
+    return found.load(asked.network, torch.device(asked.device), asked.work)
 
 
 _HUB_ONLY = ("prompt", "negative_prompt")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from stdvid.errors import ModelError, UsageError
 from stdvid.models.fitting import check_ip_adapter, check_lora, check_vae, loading, try_out
 from stdvid.models.latent_stylizer import LatentStylizer, Texts
 from stdvid.models.loaders import base_parts, load_vae, pretrained, with_motion
+from stdvid.models.memory import Layout, Network, Offload, Work, decide, free_bytes, weight_bytes
 from stdvid.models.network import NetworkEntry
 from stdvid.models.parts import (
     at_home,
@@ -68,6 +69,7 @@ class HubModel:
     prompt: str
     negative_prompt: str
     folder: Path
+    _layouts: dict[tuple[Work, str], Layout] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def find(cls, config: ModelConfig, prompt: str = "", negative_prompt: str = "") -> HubModel:
@@ -203,8 +205,44 @@ class HubModel:
             unet(latents, torch.empty(1), encoder_hidden_states=words, added_cond_kwargs=added)
         return float(counter.get_total_flops())
 
-    def load(self, entry: NetworkEntry, device: torch.device) -> LatentStylizer:
-        """Load everything; with the student `entry`, and all LoRAs that are no students.
+    def layout(self, work: Work, device: torch.device) -> Layout:
+        """How it is to fit on a device; decided once for the same work."""
+        key = (work, str(device))
+        if key not in self._layouts:
+            wanted = self.config.offload if device.type != "cpu" else "none"  # there is nowhere else
+            with loading(self.folder):
+                self._layouts[key] = decide(self._network(device), work, free_bytes(device), wanted)
+        return self._layouts[key]
+
+    def _network(self, device: torch.device) -> Network:
+        """What it takes, by the headers of its files."""
+        config, base = self.config, located(self.config.base, "base")
+        size = self._dtype(device).itemsize
+        vae_folder = located(config.vae, "vae") if config.vae else self.folder / "vae"
+        vae, unet = (read_json(folder / "config.json") for folder in (vae_folder, self.folder / "unet"))
+        wide = bool(vae.get("force_upcast", vae.get("_class_name") == "AutoencoderKL"))
+        vae_size = 4 if wide and self._dtype(device) is torch.float16 else size
+        if base.is_file():
+            weights = {part: weight_bytes([base], size, prefixes) for part, prefixes in _IN_ONE_FILE.items()}
+        else:
+            texts = ["text_encoder", *(["text_encoder_2"] if self.kind == "sdxl" else [])]
+            weights = {part: weight_bytes(weights_in(base / part), size) for part in ("unet", *texts)}
+        if config.vae or base.is_dir():
+            weights["vae"] = weight_bytes(weights_in(vae_folder), vae_size)
+        see = 0
+        if config.motion_adapter:
+            motion = located(config.motion_adapter, "motion_adapter")
+            weights["unet"] += weight_bytes(weights_in(motion), size)
+            see = int(read_json(motion / "config.json").get("motion_max_seq_length", 32))
+        if ip := config.ip_adapter:
+            weights["unet"] += weight_bytes([weight_file(ip)], size)
+            weights["image_encoder"] = weight_bytes(weights_in(image_encoder(ip)), size)
+        widths = (unet.get("block_out_channels"), vae.get("block_out_channels", vae.get("encoder_block_out_channels")))
+        first = [int(width[0]) if isinstance(width, list) and width else 320 for width in widths]
+        return Network(weights, first[0], first[1], size, vae_size, see)
+
+    def load(self, entry: NetworkEntry, device: torch.device, work: Work | None = None) -> LatentStylizer:
+        """Load everything; with the student `entry`, and all LoRAs that are no students; ready for some `work`.
 
         Raises ModelError if a part does not fit the others.
         """
@@ -221,11 +259,16 @@ class HubModel:
         self._add_loras(pipeline, chosen)
         scale = self._add_ip_adapter(pipeline)
         pipeline.set_progress_bar_config(disable=True)
-        self._place(pipeline, device)
+        layout = self.layout(work or Work(), device)
+        _place(pipeline, device, layout.offload)
+        if layout.tiled:
+            pipeline.vae.enable_tiling()
         with loading(self.folder):
             texts = self._texts(pipeline)
-        frames = pipeline.unet.config.motion_max_seq_length if self.config.motion_adapter else 4
-        stylizer = LatentStylizer(pipeline, self.schedule, self.prediction, texts, scale, frames)
+        frames = pipeline.unet.config.motion_max_seq_length if self.config.motion_adapter else layout.frames
+        stylizer = LatentStylizer(
+            pipeline, self.schedule, self.prediction, texts, scale, frames, vae_frames=layout.vae_frames
+        )
         try_out(stylizer, self.folder)
         if self.config.compile:
             pipeline.unet.compile()
@@ -300,21 +343,32 @@ class HubModel:
             pipeline.set_ip_adapter_scale(ip.scale)
         return ip.scale
 
-    def _place(self, pipeline: Any, device: torch.device) -> None:
-        if self.config.offload == "sequential":
-            pipeline.enable_sequential_cpu_offload(device=device)
-        elif self.config.offload == "model":
-            pipeline.enable_model_cpu_offload(device=device)
-        else:
-            pipeline.to(device)
-
     def _texts(self, pipeline: Any) -> Texts:
         names = ["", "_2"] if self.kind == "sdxl" else [""]
         tokenizers, encoders = ([getattr(pipeline, kind + n) for n in names] for kind in ("tokenizer", "text_encoder"))
-        prompt, negative = embed([self.prompt, self.negative_prompt], tokenizers, encoders)
+        prompts = [self.prompt, self.negative_prompt]
+        prompt, negative = embed(prompts, tokenizers, encoders, pipeline._execution_device)
         if not self.negative_prompt and pipeline.config.get("force_zeros_for_empty_prompt", False):
             negative = prompt.zeros()
         return Texts(prompt, negative)
+
+
+_IN_ONE_FILE = {
+    "unet": ("model.diffusion_model.",),
+    "vae": ("first_stage_model.",),
+    "text_encoder": ("cond_stage_model.", "conditioner."),
+}
+"""How the weights of a part begin in a single file."""
+
+
+def _place(pipeline: Any, device: torch.device, offload: Offload) -> None:
+    """Put networks where they work, or where they wait."""
+    if offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
 
 
 def _distilled_for(path: Path) -> tuple[float | None, int | None]:

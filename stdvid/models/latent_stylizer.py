@@ -52,6 +52,14 @@ class Texts:
     negative: TextEmbedding
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a call of the network is told: a text, and embeddings of images, one of each adapter."""
+
+    text: TextEmbedding
+    images: tuple[Tensor, ...]
+
+
 class LatentStylizer(Stylizer):
     """A pipeline of diffusers as a `Stylizer`. States are float32; network and VAE compute in their own precision."""
 
@@ -63,15 +71,18 @@ class LatentStylizer(Stylizer):
         texts: Texts,
         ip_scale: float | dict[str, Any] = 1.0,
         frames: int = 1,
+        vae_frames: int = 1,
     ) -> None:
         """`pipeline`: with its adapters loaded; `ip_scale`: of the IP-Adapter; `frames`: so many go through the network
-        in one call; with motion modules they are as many as these see at a time."""
+        in one call; with motion modules they are as many as these see at a time; `vae_frames`: through the VAE."""
         self.pipeline, self.schedule, self.prediction, self.texts = pipeline, schedule, prediction, texts
         self.unet, self.vae = pipeline.unet, pipeline.vae
-        self.together = bool(getattr(self.unet.config, "motion_max_seq_length", None))
-        self.frames = frames
-        self.canvas = Canvas(pipeline.vae_scale_factor, pipeline.vae_scale_factor, 0, SIZE_MULTIPLE_PX)
+        # diffusers looks for these in every module each time that it is asked
         self._device: torch.device = pipeline._execution_device
+        self._dtype: torch.dtype = self.unet.dtype
+        self.together = bool(getattr(self.unet.config, "motion_max_seq_length", None))
+        self.frames, self._at_once = frames, vae_frames
+        self.canvas = Canvas(pipeline.vae_scale_factor, pipeline.vae_scale_factor, 0, SIZE_MULTIPLE_PX)
         self._ip_scale = ip_scale
         self._scaled: float | None = None
         self._attention = AnchorAttention(self.unet)
@@ -110,21 +121,30 @@ class LatentStylizer(Stylizer):
     def denoiser(
         self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
     ) -> Denoiser:
-        """See `Stylizer`. Where there are more frames than motion modules see at a time, they see them in overlapping
-        contexts, whose estimates are blended at every step."""
+        """See `Stylizer`. With guidance both halves are one call where no anchors are seen.
+
+        Where there are more frames than motion modules see at a time, they see them in overlapping contexts, whose
+        estimates are blended at every step.
+        """
         seen: Seen = condition.told
+        wanted, unwanted = Told(self.texts.prompt, seen.references), Told(self.texts.negative, seen.nothing)
 
         def styled(x_t: Tensor, t: Tensor) -> Tensor:
             with self._attention.looking(int(t[0]), anchors, keep):
-                return self._estimate(x_t, t, self.texts.prompt, seen.references)
+                return self._estimates(x_t, t, [wanted])[0]
 
         def plain(x_t: Tensor, t: Tensor) -> Tensor:
-            return self._estimate(x_t, t, self.texts.negative, seen.nothing)
+            return self._estimates(x_t, t, [unwanted])[0]
+
+        def both(x_t: Tensor, t: Tensor) -> Tensor:
+            without, with_style = self._estimates(x_t, t, [unwanted, wanted])
+            return without + guidance * (with_style - without)
 
         if self.sees and self._scaled != seen.scale:
             self.pipeline.set_ip_adapter_scale(_times(self._ip_scale, seen.scale))
             self._scaled = seen.scale
-        guided = Guided(styled, plain, guidance)
+        apart = guidance == 1 or anchors or keep is not None  # only what is wanted sees anchors
+        guided = Guided(styled, plain, guidance) if apart else both
         if self.together and len(condition.x_0) > self.frames:
             return Fused(guided, self.frames, CONTEXT_OVERLAP)
         return guided
@@ -160,10 +180,6 @@ class LatentStylizer(Stylizer):
         )
         return tokenizers, encoders
 
-    @property
-    def _at_once(self) -> int:
-        return max(1, self.frames) if not self.together else 1
-
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's latents, 0 and 1 where it does not say."""
         known = [getattr(self.vae.config, name, None) for name in ("latents_mean", "latents_std")]
@@ -171,18 +187,25 @@ class LatentStylizer(Stylizer):
         mean, std = (like.new_tensor(value).view(1, -1, 1, 1) for value in values)
         return mean, std
 
-    def _estimate(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
-        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T], all under the same text and images."""
-        if self.together:
-            return self.predict(x_t[None], t[:1], text, images)[0]
-        return self.predict(x_t, t, text, images)
+    def _estimates(self, x_t: Tensor, t: Tensor, told: Sequence[Told]) -> list[Tensor]:
+        """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T], under each of several conditions: one call."""
+        x, times = (x_t[None], t[:1]) if self.together else (x_t, t)
+        batch, many = len(x), len(told)
+        pooled = [condition.text.pooled for condition in told if condition.text.pooled is not None]
+        text = TextEmbedding(
+            _batched([condition.text.tokens for condition in told], batch), _batched(pooled, batch) if pooled else None
+        )
+        adapters = zip(*(condition.images for condition in told), strict=True)
+        images = [_batched(seen, batch) for seen in adapters]
+        out = self.predict(x.repeat(many, *[1] * (x.ndim - 1)), times.repeat(many), text, images)
+        return [part[0] if self.together else part for part in out.chunk(many)]
 
     def predict(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
         """x_0, float32, of a batch: pictures [N, 4, h, w], or clips [N, F, 4, h, w] for motion modules.
 
         `t`: [N]; `text` and `images`: batches of N or 1.
         """
-        clips, dtype = x_t.ndim == 5, self.unet.dtype
+        clips, dtype = x_t.ndim == 5, self._dtype
         batch, frames = len(x_t), x_t.shape[1] if clips else 1
 
         def each(value: Tensor) -> Tensor:
@@ -204,6 +227,11 @@ class LatentStylizer(Stylizer):
         )[0].float()
         alpha, sigma = self.schedule.alpha_sigma(t, x_t.ndim)
         return to_x0(out.transpose(1, 2) if clips else out, x_t, alpha, sigma, self.prediction)
+
+
+def _batched(conditions: Sequence[Tensor], count: int) -> Tensor:
+    """Each of some conditions [1, ...] `count` times, one after another."""
+    return torch.cat([condition.expand(count, *[-1] * (condition.ndim - 1)) for condition in conditions])
 
 
 def _times(scale: Any, factor: float) -> Any:

@@ -32,23 +32,31 @@ class TextEmbedding:
 
 @torch.no_grad()
 def embed(
-    prompts: Sequence[str], tokenizers: Sequence[Any], encoders: Sequence[Any], chunks: int | None = None
+    prompts: Sequence[str],
+    tokenizers: Sequence[Any],
+    encoders: Sequence[Any],
+    device: torch.device | None = None,
+    chunks: int | None = None,
 ) -> list[TextEmbedding]:
     """Embeddings of `prompts`, all of one length: shorter ones are filled up with empty chunks, and where there are to
     be so many `chunks`, longer ones are cut.
 
+    `device`: where the encoders work, if not where their weights are.
+
     One encoder (Stable Diffusion 1.5) gives its last layer; several (SDXL) the last but one, side by side.
     """
     count = chunks or max(len(_chunks(prompt, tokenizer)) for prompt in prompts for tokenizer in tokenizers)
-    return [_embed(prompt, count, tokenizers, encoders) for prompt in prompts]
+    return [_embed(prompt, count, tokenizers, encoders, device) for prompt in prompts]
 
 
-def _embed(prompt: str, count: int, tokenizers: Sequence[Any], encoders: Sequence[Any]) -> TextEmbedding:
+def _embed(
+    prompt: str, count: int, tokenizers: Sequence[Any], encoders: Sequence[Any], device: torch.device | None
+) -> TextEmbedding:
     sides, pooled = [], None
     for tokenizer, encoder in zip(tokenizers, encoders, strict=True):
         chunks = _chunks(prompt, tokenizer)[:count]
         chunks += _chunks("", tokenizer) * (count - len(chunks))
-        out = encoder(torch.tensor(chunks, device=encoder.device), output_hidden_states=len(encoders) > 1)
+        out = encoder(torch.tensor(chunks, device=device or encoder.device), output_hidden_states=len(encoders) > 1)
         sides.append(out[0] if len(encoders) == 1 else out.hidden_states[-2])
         if len(encoders) > 1 and out[0].ndim == 2:
             pooled = out[0][:1]

@@ -241,7 +241,7 @@ def test_one_line_nothing_run_and_nothing_left(
     capfd.readouterr()
     before = tree(tmp_path)
     command = ["stylize", str(clip("six.mp4", n=6)), "--style", str(style), "-o", str(tmp_path / "o.mp4")]
-    command += ["--preset", str(tmp_path / "mine.toml"), "--size", "64", "--steps", "1", "--progress", "none"]
+    command += ["--preset", str(tmp_path / "mine.toml"), "--size", "64", "--steps", "1", "-q"]
     exit_code = main([*command, "--style-guidance", "0"])
     out, err = capfd.readouterr()
     assert not desk.marker.exists()
