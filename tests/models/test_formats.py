@@ -195,7 +195,7 @@ def test_a_tiny_autoencoder(tiny: Path, tmp_path: Path) -> None:
     assert frames.shape == (1, 64, 64, 3)
     assert frames.std() > 1
     grey = torch.zeros(1, 3, 64, 64)
-    assert stylizer._encode(grey).shape == (1, 4, 8, 8)
+    assert stylizer.encode(grey).shape == (1, 4, 8, 8)
     assert stylizer.decode(torch.zeros(1, 4, 8, 8)).shape == (1, 3, 64, 64)
 
 
