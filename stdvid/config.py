@@ -53,6 +53,22 @@ class IPAdapterConfig:
         validate(self)
 
 
+ControlKind = Literal["tile", "canny", "lineart"]
+
+
+@dataclass(frozen=True)
+class ControlNetConfig:
+    """A network that holds an image model to what is in a frame: a folder or hub id, what it is shown (`kind`), and how
+    much its word counts."""
+
+    path: str
+    kind: ControlKind = "tile"
+    scale: Annotated[float, Range(start=0, to=2)] = 0.5
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Which model denoises. `base`: the name of an embedded bundle, a bundle folder, a folder of diffusers, a
@@ -69,6 +85,7 @@ class ModelConfig:
     lora: tuple[LoraConfig, ...] = ()
     ip_adapter: IPAdapterConfig | None = None
     motion_adapter: str | None = None
+    controlnet: ControlNetConfig | None = None
     schedule: Literal["auto", "linear", "scaled_linear"] = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     offload: Literal["auto", "none", "model", "sequential"] = "auto"

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, MotionAdapter, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    MotionAdapter,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -25,12 +32,13 @@ CROSS = {"sd15": 32, "sdxl": 64}
 
 
 def build_all(folder: Path) -> Path:
-    """Both kinds, each with an IP-Adapter, a motion adapter and a LoRA: sdxl, sdxl-ip, sdxl-motion, sdxl-lora..."""
+    """Both kinds, each with an IP-Adapter, motion adapter, LoRA and ControlNet: sdxl, sdxl-ip, sdxl-motion, ..."""
     for kind in CROSS:
         build(kind, folder / kind)
         ip_adapter(kind, folder / f"{kind}-ip")
         motion_adapter(kind, folder / f"{kind}-motion")
         kohya_lora(kind, folder / f"{kind}-lora.safetensors")
+        controlnet(kind, folder / f"{kind}-control")
     return folder
 
 
@@ -200,6 +208,17 @@ def motion_adapter(kind: str, folder: Path) -> Path:
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.3)
     adapter.save_pretrained(folder)
+    return folder
+
+
+def controlnet(kind: str, folder: Path) -> Path:
+    """A ControlNet of such a UNet; its last layers begin at 0, and would say nothing."""
+    torch.manual_seed(5)
+    network = ControlNetModel.from_unet(unet(kind), conditioning_embedding_out_channels=(8, 16, 16, 16))
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    network.save_pretrained(folder)
     return folder
 
 

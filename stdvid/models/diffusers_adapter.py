@@ -22,8 +22,8 @@ from stdvid.diffusion.denoiser import Prediction
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.fitting import check_ip_adapter, check_lora, check_vae, loading, try_out
-from stdvid.models.latent_stylizer import LatentStylizer, Texts
-from stdvid.models.loaders import base_parts, load_vae, pretrained, with_motion
+from stdvid.models.latent_stylizer import Control, LatentStylizer, Texts
+from stdvid.models.loaders import base_parts, load_controlnet, load_vae, pretrained, with_motion
 from stdvid.models.memory import Layout, Network, Offload, Work, decide, free_bytes, weight_bytes
 from stdvid.models.network import NetworkEntry
 from stdvid.models.parts import (
@@ -86,6 +86,8 @@ class HubModel:
                     f"'{config.base}' is a single file; `config` in [model] must be the folder that describes it "
                     "(model_index.json, unet/config.json, ...); name one"
                 )
+        if config.controlnet is not None and config.motion_adapter is not None:
+            raise UsageError("controlnet and motion_adapter are both given; a ControlNet is for image models; drop one")
         model = cls(name, config, prompt, negative_prompt, located(config.config or config.base, "config"))
         for path in model.files():
             check_weights(path)
@@ -181,7 +183,8 @@ class HubModel:
             parts = ["unet", "text_encoder", *(["text_encoder_2"] if self.kind == "sdxl" else [])]
             parts += [] if config.vae else ["vae"]
             found += [path for part in parts for path in weights_in(base / part)]
-        for name, value in (("vae", config.vae), ("motion_adapter", config.motion_adapter)):
+        control = config.controlnet.path if config.controlnet else None
+        for name, value in (("vae", config.vae), ("motion_adapter", config.motion_adapter), ("controlnet", control)):
             found += weights_in(located(value, name)) if value else []
         found += [weight_file(lora) for lora in config.lora]
         if ip := config.ip_adapter:
@@ -234,6 +237,8 @@ class HubModel:
             motion = located(config.motion_adapter, "motion_adapter")
             weights["unet"] += weight_bytes(weights_in(motion), size)
             see = int(read_json(motion / "config.json").get("motion_max_seq_length", 32))
+        if control := config.controlnet:
+            weights["controlnet"] = weight_bytes(weights_in(located(control.path, "controlnet")), size)
         if ip := config.ip_adapter:
             weights["unet"] += weight_bytes([weight_file(ip)], size)
             weights["image_encoder"] = weight_bytes(weights_in(image_encoder(ip)), size)
@@ -266,8 +271,20 @@ class HubModel:
         with loading(self.folder):
             texts = self._texts(pipeline)
         frames = pipeline.unet.config.motion_max_seq_length if self.config.motion_adapter else layout.frames
+        control = None
+        if (asked := self.config.controlnet) is not None:
+            with loading(Path(asked.path)):
+                network = load_controlnet(located(asked.path, "controlnet"), pipeline.unet.dtype).to(device)
+            control = Control(network, asked.kind, asked.scale)
         stylizer = LatentStylizer(
-            pipeline, self.schedule, self.prediction, texts, scale, frames, vae_frames=layout.vae_frames
+            pipeline,
+            self.schedule,
+            self.prediction,
+            texts,
+            scale,
+            frames,
+            vae_frames=layout.vae_frames,
+            control=control,
         )
         try_out(stylizer, self.folder)
         if self.config.compile:

@@ -127,9 +127,12 @@ def check_ip_adapter(unet: Any, path: Path) -> None:
 @torch.no_grad()
 def try_out(stylizer: LatentStylizer, what: Path) -> None:
     """Paint next to nothing: parts that are each whole may still not fit one another, or give no numbers."""
+    from stdvid.models.latent_stylizer import Shown
+
     grey = torch.zeros(1, 3, TRIAL_PX, TRIAL_PX, device=stylizer.device)
     with loading(what):
-        told = stylizer.encode_style([grey], 1.0)
+        seen = stylizer.encode_style([grey], 1.0)
+        told = Shown(seen, (grey + 1) / 2 if stylizer.control else None)
         condition = Condition(stylizer.encode(grey), grey, told)
         estimate = stylizer.denoiser(condition)(condition.x_0, torch.tensor([TRIAL_TIME], device=stylizer.device))
         picture = stylizer.decode(estimate)

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stdvid.config import ControlKind
 from stdvid.diffusion.denoiser import Denoiser, Guided, Prediction, to_x0
 from stdvid.diffusion.fusion import Fused
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.anchor_attention import AnchorAttention, Memory
 from stdvid.models.canvas import Canvas
+from stdvid.models.control import control_images
 from stdvid.models.prompts import TextEmbedding
 from stdvid.models.stylizer import Condition, Style, Stylizer, to_frames
 
@@ -60,6 +62,24 @@ class Told:
     images: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Control:
+    """A ControlNet, what it is shown, and how much its word counts."""
+
+    network: Any
+    kind: ControlKind
+    scale: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a window is denoised under: references as they are seen, and `control`, what a ControlNet is shown of the
+    frames, [T, 3, H, W] in [0, 1]."""
+
+    seen: Seen
+    control: Tensor | None
+
+
 class LatentStylizer(Stylizer):
     """A pipeline of diffusers as a `Stylizer`. States are float32; network and VAE compute in their own precision."""
 
@@ -72,9 +92,11 @@ class LatentStylizer(Stylizer):
         ip_scale: float | dict[str, Any] = 1.0,
         frames: int = 1,
         vae_frames: int = 1,
+        control: Control | None = None,
     ) -> None:
         """`pipeline`: with its adapters loaded; `ip_scale`: of the IP-Adapter; `frames`: so many go through the network
         in one call; with motion modules they are as many as these see at a time; `vae_frames`: through the VAE."""
+        self.control = control
         self.pipeline, self.schedule, self.prediction, self.texts = pipeline, schedule, prediction, texts
         self.unet, self.vae = pipeline.unet, pipeline.vae
         # diffusers looks for these in every module each time that it is asked
@@ -116,7 +138,8 @@ class LatentStylizer(Stylizer):
     @torch.no_grad()
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
         """See `Stylizer`."""
-        return Condition(self.encode(content), content, style.code)
+        control = control_images(frames, self.control.kind) if self.control else None
+        return Condition(self.encode(content), content, Shown(style.code, control))
 
     def denoiser(
         self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
@@ -126,18 +149,19 @@ class LatentStylizer(Stylizer):
         Where there are more frames than motion modules see at a time, they see them in overlapping contexts, whose
         estimates are blended at every step.
         """
-        seen: Seen = condition.told
+        shown: Shown = condition.told
+        seen, control = shown.seen, shown.control
         wanted, unwanted = Told(self.texts.prompt, seen.references), Told(self.texts.negative, seen.nothing)
 
         def styled(x_t: Tensor, t: Tensor) -> Tensor:
             with self._attention.looking(int(t[0]), anchors, keep):
-                return self._estimates(x_t, t, [wanted])[0]
+                return self._estimates(x_t, t, [wanted], control)[0]
 
         def plain(x_t: Tensor, t: Tensor) -> Tensor:
-            return self._estimates(x_t, t, [unwanted])[0]
+            return self._estimates(x_t, t, [unwanted], control)[0]
 
         def both(x_t: Tensor, t: Tensor) -> Tensor:
-            without, with_style = self._estimates(x_t, t, [unwanted, wanted])
+            without, with_style = self._estimates(x_t, t, [unwanted, wanted], control)
             return without + guidance * (with_style - without)
 
         if self.sees and self._scaled != seen.scale:
@@ -187,7 +211,7 @@ class LatentStylizer(Stylizer):
         mean, std = (like.new_tensor(value).view(1, -1, 1, 1) for value in values)
         return mean, std
 
-    def _estimates(self, x_t: Tensor, t: Tensor, told: Sequence[Told]) -> list[Tensor]:
+    def _estimates(self, x_t: Tensor, t: Tensor, told: Sequence[Told], control: Tensor | None = None) -> list[Tensor]:
         """x_0, float32 [T, 4, h, w], of frames `x_t` at times `t` [T], under each of several conditions: one call."""
         x, times = (x_t[None], t[:1]) if self.together else (x_t, t)
         batch, many = len(x), len(told)
@@ -197,13 +221,17 @@ class LatentStylizer(Stylizer):
         )
         adapters = zip(*(condition.images for condition in told), strict=True)
         images = [_batched(seen, batch) for seen in adapters]
-        out = self.predict(x.repeat(many, *[1] * (x.ndim - 1)), times.repeat(many), text, images)
+        if control is not None:
+            control = control.repeat(many, 1, 1, 1)
+        out = self.predict(x.repeat(many, *[1] * (x.ndim - 1)), times.repeat(many), text, images, control)
         return [part[0] if self.together else part for part in out.chunk(many)]
 
-    def predict(self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor]) -> Tensor:
+    def predict(
+        self, x_t: Tensor, t: Tensor, text: TextEmbedding, images: Sequence[Tensor], control: Tensor | None = None
+    ) -> Tensor:
         """x_0, float32, of a batch: pictures [N, 4, h, w], or clips [N, F, 4, h, w] for motion modules.
 
-        `t`: [N]; `text` and `images`: batches of N or 1.
+        `t`: [N]; `text` and `images`: batches of N or 1; `control`: what the ControlNet is shown, [N, 3, H, W].
         """
         clips, dtype = x_t.ndim == 5, self._dtype
         batch, frames = len(x_t), x_t.shape[1] if clips else 1
@@ -211,20 +239,29 @@ class LatentStylizer(Stylizer):
         def each(value: Tensor) -> Tensor:
             return value.expand(batch, *[-1] * (value.ndim - 1)).to(dtype)
 
-        added: dict[str, Any] = {}
-        if images:
-            added["image_embeds"] = [each(image) for image in images]
+        words, added = each(text.tokens).repeat_interleave(frames, 0), dict[str, Any]()
         if text.pooled is not None:
             height, width = (side * self.canvas.latent_px for side in x_t.shape[-2:])
             size = [height, width, 0, 0, height, width]  # no cropping, original size and wanted size alike
             added |= {"text_embeds": each(text.pooled), "time_ids": each(x_t.new_tensor([size]))}
-        out = self.unet(
-            (x_t.transpose(1, 2) if clips else x_t).to(dtype),
-            t,
-            encoder_hidden_states=each(text.tokens).repeat_interleave(frames, 0),
-            added_cond_kwargs=added,
-            return_dict=False,
-        )[0].float()
+        x = (x_t.transpose(1, 2) if clips else x_t).to(dtype)
+        held: dict[str, Any] = {}
+        if self.control is not None and control is not None:
+            down, middle = self.control.network(
+                x,
+                t,
+                encoder_hidden_states=words,
+                controlnet_cond=control.to(dtype),
+                conditioning_scale=self.control.scale,
+                added_cond_kwargs=added,
+                return_dict=False,
+            )
+            held = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        if images:
+            added = {**added, "image_embeds": [each(image) for image in images]}
+        out = self.unet(x, t, encoder_hidden_states=words, added_cond_kwargs=added, return_dict=False, **held)[
+            0
+        ].float()
         alpha, sigma = self.schedule.alpha_sigma(t, x_t.ndim)
         return to_x0(out.transpose(1, 2) if clips else out, x_t, alpha, sigma, self.prediction)
 

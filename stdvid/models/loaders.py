@@ -60,6 +60,16 @@ def load_vae(folder: Path, dtype: torch.dtype) -> Any:
     return pretrained(known[name], folder, torch_dtype=dtype)
 
 
+def load_controlnet(folder: Path, dtype: torch.dtype) -> Any:
+    """A ControlNet."""
+    from diffusers import ControlNetModel
+
+    name = str(read_json(folder / "config.json").get("_class_name"))
+    if name != "ControlNetModel":
+        raise ModelError(f"'{folder}' holds a {name}; a ControlNetModel is needed; choose such a one")
+    return pretrained(ControlNetModel, folder, torch_dtype=dtype)
+
+
 def with_motion(unet: Any, folder: Path) -> tuple[Any, Any]:
     """A UNet with motion modules, and their adapter."""
     from diffusers import MotionAdapter, UNetMotionModel

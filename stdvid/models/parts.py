@@ -117,12 +117,14 @@ def at_home(model: ModelConfig) -> ModelConfig:
             source = source_of(lora.path, "file", lora.weight_name or "pytorch_lora_weights.safetensors")
             lora = replace(lora, path=str(locate(source) / source.path), weight_name=None)
         loras.append(lora)
+    control = model.controlnet
     return replace(
         model,
         base=_folder(model.base, "pipeline") or model.base,
         config=_folder(model.config, "description"),
         vae=_folder(model.vae, "model"),
         motion_adapter=_folder(model.motion_adapter, "model"),
+        controlnet=control and replace(control, path=_folder(control.path, "model") or control.path),
         lora=tuple(loras),
         ip_adapter=ip,
     )

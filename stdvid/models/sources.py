@@ -110,6 +110,7 @@ def sources(model: ModelConfig) -> list[Source]:
         *_source(model.config, "description"),
         *_source(model.vae, "model"),
         *_source(model.motion_adapter, "model"),
+        *_source(model.controlnet.path if model.controlnet else None, "model"),
     ]
     for lora in model.lora:
         found += _source(lora.path, "file", lora.weight_name or _LORA)

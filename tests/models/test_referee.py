@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,12 @@ import torch
 from diffusers import (
     AnimateDiffSDXLPipeline,
     AnimateDiffVideoToVideoPipeline,
+    ControlNetModel,
     DDIMScheduler,
     MotionAdapter,
+    StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionImg2ImgPipeline,
+    StableDiffusionXLControlNetImg2ImgPipeline,
     StableDiffusionXLImg2ImgPipeline,
     TCDScheduler,
     UNet2DConditionModel,
@@ -25,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig, StylizeConfig
+from stdvid.config import ControlNetConfig, IPAdapterConfig, LoraConfig, ModelConfig, StylizeConfig
 from stdvid.diffusion.schedule import published_times
 from stdvid.models.diffusers_adapter import HubModel
 from stdvid.models.latent_stylizer import LatentStylizer
@@ -108,6 +112,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
         "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img",
         "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img",
         "diffusers.pipelines.animatediff.pipeline_animatediff_video2video",
+        "diffusers.pipelines.controlnet.pipeline_controlnet_img2img",
+        "diffusers.pipelines.controlnet.pipeline_controlnet_sd_xl_img2img",
         "diffusers.schedulers.scheduling_tcd",
     ):
         monkeypatch.setattr(f"{name}.randn_tensor", draw)
@@ -232,3 +238,43 @@ def test_prompts_are_embedded_as_by_the_pipeline_and_never_cut(ours: LatentStyli
         torch.testing.assert_close(embedded.tokens, expected)
     if pooled is not None and tokens <= 75:
         torch.testing.assert_close(embedded.pooled, pooled)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 6.0])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_a_controlnet_holds_frames_as_in_the_pipeline(
+    tiny: Path, drawn: list[Tensor], kind: str, guidance: float
+) -> None:
+    folder = tiny / f"{kind}-control"
+    config = ModelConfig(base=str(tiny / kind), controlnet=ControlNetConfig(str(folder), "tile", 0.7))
+    model = HubModel.find(config, PROMPT, NEGATIVE)
+    stylizer = model.load(model.networks[0], torch.device("cpu"))
+    frame, reference = (np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8) for n in range(2))
+    times = tuple(published_times(0.75, 11))
+    painted = painter_of(stylizer, [reference], times, (64, 48), guidance)(frame[None])
+
+    control = ControlNetModel.from_pretrained(folder)
+    classes: Any = (
+        StableDiffusionXLControlNetImg2ImgPipeline if kind == "sdxl" else StableDiffusionControlNetImg2ImgPipeline
+    )
+    more: Any = {} if kind == "sdxl" else {"safety_checker": None, "feature_extractor": None}
+    pipeline = classes.from_pretrained(tiny / kind, controlnet=control, **more)
+    pipeline.scheduler = TCDScheduler.from_config(pipeline.scheduler.config, timestep_spacing="leading")
+    pipeline.set_progress_bar_config(disable=True)
+    drawn += [torch.zeros(1, 4, 6, 8), noise_of(0, (4, 6, 8))]
+    expected = pipeline(
+        PROMPT,
+        image=Image.fromarray(frame),
+        control_image=Image.fromarray(frame),
+        controlnet_conditioning_scale=0.7,
+        negative_prompt=NEGATIVE,
+        strength=0.75,
+        num_inference_steps=11,
+        guidance_scale=guidance,
+        eta=0.0,
+        output_type="np",
+    ).images
+    np.testing.assert_allclose(painted / 255, expected, atol=1e-4)
+    free = HubModel.find(dataclasses.replace(config, controlnet=None), PROMPT, NEGATIVE)
+    alone = painter_of(free.load(free.networks[0], torch.device("cpu")), [reference], times, (64, 48), guidance)
+    assert np.abs(painted - alone(frame[None])).max() > 1
