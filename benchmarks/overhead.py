@@ -8,10 +8,10 @@ A tiny SDXL with random weights, whose network takes so little time that what is
     diffusers  StableDiffusionXLImg2ImgPipeline with TCD's scheduler, the published recipe
     ours       Painter.apart with color 0 and style_guidance 0, the same times
 
-paint the same frames in one batch, with prompts embedded before; rounds are interleaved, the order turns, and medians
-count, of ratios and differences within a round. With guidance above 1 diffusers sends both halves through the UNet in
-one batch, and ours does as the code says; so the calls are counted while each paints, and the bare time of each is that
-of the very same calls: `bare(X)`.
+paint the same frames in one batch, with prompts embedded before; rounds are interleaved, their order turns, and the
+medians of ratios and differences within a round count. With guidance above 1 diffusers sends both halves through the
+UNet in one batch, and ours does as the code says; so the calls are recorded while each paints, and the bare time of
+each is that of its very same calls: `bare(X)`.
 """
 
 from __future__ import annotations

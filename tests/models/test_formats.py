@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig, StylizeConfig
+from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
+from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.models.diffusers_adapter import HubModel
 from stdvid.models.latent_stylizer import LatentStylizer
-from stdvid.painter import Painter
-from stdvid.schema import merge
+from stdvid.models.stylizer import Condition, to_frames, to_tensor
 
 RANK = 3
 Change = dict[tuple[str, str], tuple[Tensor, Tensor]]
@@ -39,12 +38,15 @@ def load(tiny: Path, kind: str = "sd15", **keys: Any) -> LatentStylizer:
 
 
 def painted(stylizer: LatentStylizer, *references: np.ndarray) -> np.ndarray:
-    """One frame, painted in two steps."""
+    """One frame, painted in two steps, in the colours that it has."""
     frame, reference = (np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8) for n in range(2))
-    config = merge(StylizeConfig(), {"sampling": {"style_guidance": 0, "color": 0.0, "style_scale": 1.0}})
-    style = stylizer.read_style(references or [reference])
-    painter = Painter(stylizer, style, (599, 299, -1), config, (64, 64), threading.Event())
-    return painter.apart(frame[None], 0, painter.look(frame[None]))
+    seen = stylizer.encode_style([to_tensor(image[None]) for image in references or (reference,)], 1.0)
+    with torch.no_grad():
+        condition = Condition(stylizer._encode(to_tensor(frame[None])), to_tensor(frame[None]), seen)
+        noise = torch.from_numpy(np.random.default_rng(2).standard_normal((1, 4, 8, 8), np.float32))
+        x = stylizer.schedule.add_noise(condition.x_0, noise, torch.tensor([599]))
+    x_0 = sample_last(sample(stylizer.denoiser(condition), x, (599, 299, -1), stylizer.schedule))
+    return to_frames(stylizer.decode(x_0))
 
 
 # --- LoRA -----------------------------------------------------------------------------------------------------------
