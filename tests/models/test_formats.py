@@ -19,7 +19,7 @@ from transformers import CLIPTextModel
 from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
 from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.models.diffusers_adapter import HubModel
-from stdvid.models.latent_stylizer import LatentStylizer
+from stdvid.models.latent_stylizer import LatentStylizer, Shown
 from stdvid.models.stylizer import Condition, to_frames, to_tensor
 
 RANK = 3
@@ -42,7 +42,7 @@ def painted(stylizer: LatentStylizer, *references: np.ndarray) -> np.ndarray:
     frame, reference = (np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8) for n in range(2))
     seen = stylizer.encode_style([to_tensor(image[None]) for image in references or (reference,)], 1.0)
     with torch.no_grad():
-        condition = Condition(stylizer.encode(to_tensor(frame[None])), to_tensor(frame[None]), seen)
+        condition = Condition(stylizer.encode(to_tensor(frame[None])), to_tensor(frame[None]), Shown(seen, None))
         noise = torch.from_numpy(np.random.default_rng(2).standard_normal((1, 4, 8, 8), np.float32))
         x = stylizer.schedule.add_noise(condition.x_0, noise, torch.tensor([599]))
     x_0 = sample_last(sample(stylizer.denoiser(condition), x, (599, 299, -1), stylizer.schedule))
