@@ -299,6 +299,7 @@ def _train(run: Run, max_steps: int | None, minutes: float | None) -> None:
         parts = "  ".join(f"{k} {v:.4f}" for k, v in event.parts.items())
         console.print(f"step {event.step}  {event.seconds:.0f} s  {parts}", highlight=False)
     run.write_sheet()
+    run.close()
     console.print(f"saved at step {run.step} in {run.folder}", highlight=False)
     if stopped:
         from stdvid.errors import Interrupted

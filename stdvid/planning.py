@@ -171,7 +171,7 @@ class Plan:
             "source": self.info.to_dict(),
             "model": self.model.name,
             "network": self.network.file,
-            "strength": (self.times[0] + 1) / 1000,
+            "strength": self.network.strength or (self.times[0] + 1) / 1000,
             "start_time": self.times[0],
             "steps": len(self.times) - 1,
             "guidance": sampling.guidance,

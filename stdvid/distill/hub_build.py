@@ -73,9 +73,7 @@ def build_hub_task(settings: StudentSettings, preset: StylizeConfig, accelerator
     consistency = ConsistencyLoss(players, stylizer.schedule, SlotStream(slots), loss, accelerator.device)
     adversarial = None
     if loss.adversarial > 0:
-        width = players.condition([slots.take(0)])
-        vector_dim = players.vector(width).shape[1]
-        adversarial = AdversarialTerm(players, stylizer.schedule, vector_dim, loss, seed, accelerator)
+        adversarial = AdversarialTerm(players, stylizer.schedule, players.vector_dim, loss, seed, accelerator)
     return StudentTask(
         players,
         consistency,

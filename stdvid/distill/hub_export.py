@@ -19,7 +19,7 @@ from torch import Tensor
 from stdvid import __version__
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
 from stdvid.errors import HubError, ModelError, UsageError
-from stdvid.models.diffusers_adapter import START, STRENGTH
+from stdvid.models.parts import START, STRENGTH
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 

@@ -53,7 +53,8 @@ class SpatialHead(nn.Module):
         super().__init__()
         self.enter, self.leave = nn.Conv2d(channels, width, 3, 1, 1), nn.Conv2d(width, channels, 3, 1, 1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias if self.leave.bias is not None else torch.zeros(1))
+        if self.leave.bias is not None:
+            nn.init.zeros_(self.leave.bias)
 
     def forward(self, clips: Tensor) -> Tensor:
         """[N, F, C, h, w] -> the same shape."""
@@ -127,6 +128,12 @@ class HubPlayers:
     def trained(self) -> Changes:
         """See `Players`."""
         return self.changes
+
+    @property
+    def vector_dim(self) -> int:
+        """D of the vectors that `student` gives."""
+        prompt = self.stylizer.texts.prompt
+        return self.vector(Given(prompt, self._unseen)).shape[1]
 
     def condition(self, slots: Sequence[HubSlot]) -> Given:
         """See `Players`."""

@@ -171,6 +171,12 @@ class Run:
         self.step += 1
         return {**sums, "grad_norm": float(norm)}
 
+    def close(self) -> None:
+        """Part from the other processes, when all have come as far."""
+        if self.accelerator.num_processes > 1:
+            self.accelerator.wait_for_everyone()
+            self.accelerator.end_training()
+
     def agreed(self, decision: bool) -> bool:
         """What the first process has decided."""
         if self.accelerator.num_processes == 1:

@@ -27,11 +27,12 @@ from stdvid.models.loaders import base_parts, load_controlnet, load_vae, pretrai
 from stdvid.models.memory import Layout, Network, Offload, Work, decide, free_bytes, weight_bytes
 from stdvid.models.network import NetworkEntry
 from stdvid.models.parts import (
+    TRAIN_STEPS,
     at_home,
     check_weights,
+    distilled_for,
     image_encoder,
     located,
-    metadata,
     read_index,
     read_json,
     weight_file,
@@ -43,12 +44,6 @@ Kind = Literal["sd15", "sdxl"]
 
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 """What networks predict, by diffusers' name and by ours."""
-
-TRAIN_STEPS = 1000
-"""Noisy times of Stable Diffusion, by which strengths and steps are counted."""
-
-STRENGTH, START = "stdvid.strength", "stdvid.start"
-"""Metadata of a LoRA: the eta that it was distilled for, and its first time."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ class HubModel:
         """The LoRAs that were distilled for a strength, by what they or the preset say."""
         found = []
         for lora in self.config.lora:
-            told_strength, told_start = _distilled_for(weight_file(lora))
+            told_strength, told_start = distilled_for(weight_file(lora))
             strength = lora.strength if lora.strength is not None else told_strength
             start = lora.start if lora.start is not None else told_start
             if strength is None and start is None:
@@ -386,19 +381,3 @@ def _place(pipeline: Any, device: torch.device, offload: Offload) -> None:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
-
-
-def _distilled_for(path: Path) -> tuple[float | None, int | None]:
-    """The strength and the first time that a LoRA's metadata tells, as far as it does."""
-    told = metadata(path)
-    try:
-        strength = float(told[STRENGTH]) if STRENGTH in told else None
-        start = int(told[START]) if START in told else None
-        if not (strength is None or 0 < strength <= 1) or not (start is None or 0 <= start < TRAIN_STEPS):
-            raise ValueError(f"{strength}, {start}")
-    except ValueError as exc:
-        raise ModelError(
-            f"'{path}' says {STRENGTH} = {told.get(STRENGTH)}, {START} = {told.get(START)}; allowed are above 0 to 1, "
-            f"and 0 to {TRAIN_STEPS - 1}; get it again, or write it anew"
-        ) from exc
-    return strength, start

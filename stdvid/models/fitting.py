@@ -51,7 +51,8 @@ def loading(what: Path) -> Iterator[None]:
         raise ModelError(f"'{what}' cannot be used: {exc}") from exc
     except ImportError as exc:
         raise ModelError(
-            f"'{what}' needs a package that is not here: {_line(exc)}; install it, or choose another model"
+            f"'{what}' needs a package that is not here: {_line(exc)}; pip install 'stdvid[hub]', or choose another "
+            "model"
         ) from exc
     except torch.OutOfMemoryError as exc:
         raise ModelError(

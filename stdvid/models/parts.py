@@ -21,6 +21,12 @@ WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.
 LIBRARIES = ("diffusers", "transformers")
 """Whose classes the parts of a model are."""
 
+TRAIN_STEPS = 1000
+"""Noisy times of Stable Diffusion, by which strengths and steps are counted."""
+
+STRENGTH, START = "stdvid.strength", "stdvid.start"
+"""Metadata of a LoRA: the eta that it was distilled for, and its first time."""
+
 
 def located(value: str, key: str) -> Path:
     """The file or folder that a key of a preset names. Raises ModelError if it is not there, or a pickle."""
@@ -168,3 +174,19 @@ def metadata(path: Path) -> dict[str, str]:
     check_weights(path)
     with safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
+
+
+def distilled_for(path: Path) -> tuple[float | None, int | None]:
+    """The strength and the first time that a LoRA's metadata tells, as far as it does."""
+    told = metadata(path)
+    try:
+        strength = float(told[STRENGTH]) if STRENGTH in told else None
+        start = int(told[START]) if START in told else None
+        if not (strength is None or 0 < strength <= 1) or not (start is None or 0 <= start < TRAIN_STEPS):
+            raise ValueError(f"{strength}, {start}")
+    except ValueError as exc:
+        raise ModelError(
+            f"'{path}' says {STRENGTH} = {told.get(STRENGTH)}, {START} = {told.get(START)}; allowed are above 0 to 1, "
+            f"and 0 to {TRAIN_STEPS - 1}; get it again, or write it anew"
+        ) from exc
+    return strength, start

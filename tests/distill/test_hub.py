@@ -235,16 +235,15 @@ def test_two_processes_take_the_same_steps(tiny: Path, tmp_path: Path) -> None:
     )
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys, torch, torch.distributed as dist\n"
-        "from stdvid_cli.app import main\n"
-        "code = main(sys.argv[1:])\n"
+        "import sys, torch\n"
         "from accelerate import Accelerator\n"
+        "from stdvid_cli.app import main\n"
         "from stdvid.distill.gradients import average_gradients\n"
         "ours, accelerator = torch.nn.Parameter(torch.zeros(3)), Accelerator(cpu=True)\n"
         "ours.grad = torch.full((3,), float(accelerator.process_index + 1))\n"
         "average_gradients([ours], accelerator)\n"
         "assert accelerator.num_processes == 2 and ours.grad.tolist() == [1.5] * 3\n"
-        "sys.exit(code)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
     )
     asked = ["distill", "student", "--teacher", tiny / "sdxl.toml", "--config", config, "--out", tmp_path / "run"]
     asked += ["--styles", tiny / "pictures", "--max-steps", "2", "--device", "cpu"]
