@@ -84,13 +84,18 @@ def student(
     `accelerate launch` processes share the work.
     """
     from stdvid.distill.build import build_student
+    from stdvid.distill.hub_build import hub_teacher
     from stdvid.distill.settings import StudentSettings
+
+    from .asked import check_pulled
 
     overrides = _overrides(styles, photos, seed, clips)
     if method is not None:
         overrides["loss"] = {"method": method}
     overrides |= {k: v for k, v in (("teacher", teacher), ("start", start)) if v is not None}
     resolved = _settings(StudentSettings, config, "nano-student", overrides, settings)
+    if preset := hub_teacher(resolved.teacher):
+        check_pulled(resolved.teacher, preset.model)
     _train(build_student(resolved, out, device), max_steps, minutes)
 
 
@@ -270,6 +275,8 @@ def _setting(pair: str) -> dict[str, Any]:
     key, equals, value = pair.partition("=")
     if not equals or not all(part.isidentifier() for part in key.split(".")):
         raise UsageError(f"--set {pair}: no setting; KEY=VALUE is one, for example loss.strength=0.75")
+    if value.startswith("."):  # .65, as people write it
+        value = f"0{value}"
     try:
         table: Any = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

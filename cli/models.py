@@ -54,7 +54,9 @@ def list_(
 
         print(json.dumps({"embedded": embedded, "hub": states}))
         return
-    rows = [("embedded", name, _mib(about["bytes"]), about["licence"]) for name, about in embedded.items()]
+    local = [(w.name, path) for w in wanted for path in w.local] if names else []
+    rows = [(name, str(path), "here" if path.exists() else "missing", "") for name, path in local]
+    rows += [("embedded", name, _mib(about["bytes"]), about["licence"]) for name, about in embedded.items()]
     for name, found in states.items():
         rows += [(name, s["source"], s["state"], _mib(s["bytes"]) if s["bytes"] else "") for s in found]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
@@ -139,7 +141,7 @@ def path(
     wanted = _wanted(name, revision)
     gone = [folder for folder in wanted.local if not folder.exists()]
     if gone:
-        raise ModelError(f"'{gone[0]}', the model of {wanted.name}, is not there; correct model.base")
+        raise ModelError(f"'{gone[0]}', of {wanted.name}, is not there; a file or a folder is needed; correct its path")
     for folder in dict.fromkeys([*wanted.local, *(locate(source, wanted.name) for source in wanted.sources)]):
         print(folder)
 
@@ -170,8 +172,12 @@ def _of_model(name: str, model: ModelConfig) -> _Wanted:
     from stdvid.models.hub import sources
     from stdvid.models.sources import is_local
 
-    base = bundle_folder(model.base) if model.base in bundle_names() else Path(model.base)
-    return _Wanted(name, (base,) if is_local(model.base) else (), tuple(sources(model)))
+    if model.base in bundle_names():
+        return _Wanted(name, (bundle_folder(model.base),), ())
+    parts = [model.base, model.config, model.vae, model.motion_adapter, *(lora.path for lora in model.lora)]
+    parts += [part.path for part in (model.ip_adapter, model.controlnet) if part is not None]
+    local = tuple(Path(part) for part in parts if part is not None and is_local(part))
+    return _Wanted(name, local, tuple(sources(model)))
 
 
 def _bundled() -> list[_Wanted]:
@@ -215,10 +221,16 @@ def _fault(item: Path | Source, name: str) -> str | None:
             from stdvid.models.hub import verify as verify_source
 
             verify_source(item, name)
-        elif (item / MANIFEST).exists() or not item.exists():
+        elif (item / MANIFEST).exists():
             from stdvid.models.bundle import read_bundle
 
             read_bundle(str(item)).verify()
+        else:
+            from stdvid.models.parts import check_weights, located
+
+            found = located(str(item), name)
+            for file in [found] if found.is_file() else sorted(found.rglob("*.safetensors")):
+                check_weights(file)
     except ModelError as exc:
         return str(exc)
     return None

@@ -39,6 +39,8 @@ def preview(
     yes: Annotated[bool, typer.Option("-y", help="Overwrite an existing output.")] = False,
     preset: Annotated[str, typer.Option(metavar="NAME|FILE", help="Bundled preset, or a TOML file.")] = "nano",
     size: Annotated[str | None, typer.Option(metavar="N|WxH", help="Working size, as of `stylize`.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="As of `stylize`, for models that read.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="As of `stylize`.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")] = "auto",
 ) -> None:
     """Paint one frame before paying for the clip: with the colours and the brush that `stylize` gives it.
@@ -63,7 +65,11 @@ def preview(
     if not style:
         raise UsageError("no style; a reference image or the name of a bundled style is needed; --style PATH|NAME")
     styles = {path.stem: path for path in map(find_style, style)}
-    config = load_preset(preset, {"video": {"size": size}}, {"video.size": "--size"})
+    config = load_preset(
+        preset,
+        {"video": {"size": size}, "sampling": {"prompt": prompt, "negative_prompt": negative_prompt}},
+        {"video.size": "--size"},
+    )
     check_pulled(preset, config.model)
     paths = list(styles.values())
     usual = source.with_name(f"{source.stem}.{style_label(paths)}.preview.png")

@@ -215,14 +215,18 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None, names: Na
     return merge(config, overrides or {}, names)
 
 
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+"""How weight files end; those that are refused too."""
+
+
 def _beside(folder: Path, value: Any) -> Any:
     """Settings in which a path that leads from a preset's folder to something that is there is whole; a name without a
-    slash is no path unless it ends in .safetensors."""
+    slash is no path unless it ends like a weight file."""
     if is_dataclass(value) and not isinstance(value, type):
         parts = {spec.name: _beside(folder, getattr(value, spec.name)) for spec in fields(value)}
         return replace(value, **parts)
     if isinstance(value, tuple):
         return tuple(_beside(folder, item) for item in value)
-    if isinstance(value, str) and ("/" in value or value.endswith(".safetensors")) and (folder / value).exists():
+    if isinstance(value, str) and ("/" in value or value.endswith(_WEIGHTS)) and (folder / value).exists():
         return str(folder / value)
     return value

@@ -226,7 +226,7 @@ def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
         notes=(note,) if note else (),
     )
     layout = planned.layout
-    return replace(planned, notes=(*planned.notes, layout.note)) if layout else planned
+    return replace(planned, notes=(*planned.notes, layout.note)) if layout and layout.free is not None else planned
 
 
 def work_of(config: StylizeConfig, size: tuple[int, int], times: tuple[int, ...]) -> Work:

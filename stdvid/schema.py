@@ -188,6 +188,8 @@ def _convert(value: Any, hint: Any, path: str, names: Names) -> Any:
         if type(None) in args and (value is None or value == "none"):
             return None
         for option in args:
+            if is_dataclass(option) and isinstance(value, Mapping):  # a mistake in a table is said where it is
+                return build(cast(type, option), value, names, f"{path}.")
             try:
                 return _convert(value, option, path, names)
             except UsageError:

@@ -236,3 +236,14 @@ def test_a_file_without_a_suffix_is_found_by_its_name(tmp_path: Path, monkeypatc
     (tmp_path / "nano").write_text("[sampling]\nsteps = 3\n")
     assert find_preset("nano") != Path("nano")  # a bundled name wins over a file
     assert find_preset("./nano") == Path("nano")
+
+
+def test_a_mistake_in_a_table_that_may_be_none_is_said_where_it_is() -> None:
+    for table, match in (
+        ({"path": "x"}, "model.ip_adapter.weight_name is missing"),
+        ({"path": "x", "weight_nam": "y"}, "unknown key 'model.ip_adapter.weight_nam'; did you mean"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            build(StylizeConfig, {"model": {"ip_adapter": table}})
+    with pytest.raises(UsageError, match=r"model.controlnet.kind is 'pose'.*allowed: 'tile', 'canny', 'lineart'"):
+        build(StylizeConfig, {"model": {"controlnet": {"path": "x", "kind": "pose"}}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -39,14 +40,16 @@ class Ahead(Generic[T]):
             return self.make(number)
         if number != self._next:
             cv2.setNumThreads(1)  # before the processes part: OpenCV's threads do not survive it
-            self._items = iter(
-                DataLoader(
-                    _Items(self.make),
-                    batch_size=None,
-                    sampler=itertools.count(number),
-                    num_workers=self.workers,
-                    prefetch_factor=AHEAD,
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that there are fewer cores: as many as were asked for
+                self._items = iter(
+                    DataLoader(
+                        _Items(self.make),
+                        batch_size=None,
+                        sampler=itertools.count(number),
+                        num_workers=self.workers,
+                        prefetch_factor=AHEAD,
+                    )
                 )
-            )
         self._next = number + 1
         return next(self._items)

@@ -96,6 +96,8 @@ def load_run(folder: Path) -> tuple[Trained, dict[str, Any]]:
     """The averaged network of a run directory, and the facts of its checkpoint: step, seconds, and the task's own."""
     tensors, meta = load_checkpoint(folder / CHECKPOINT)
     facts = {"step": meta["step"], "seconds": meta["seconds"], **meta["task"]}
+    if "hub" in facts:
+        raise _of_the_hub(str(folder))
     model = Nano(**facts["architecture"])
     weights, lora = split_lora(under("ema", tensors))
     try:
@@ -105,12 +107,20 @@ def load_run(folder: Path) -> tuple[Trained, dict[str, Any]]:
     return Trained(model, facts["strength"], facts["start"], lora), facts
 
 
+def _of_the_hub(source: str) -> UsageError:
+    return UsageError(
+        f"'{source}' is of a hub model; a network of nano is needed here; its sample sheets show how it does"
+    )
+
+
 def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
     """The network of a run directory, or of a bundle (name or folder) the one nearest to `strength`; and its facts, of
     which "architecture" is always known.
 
     Raises ModelError for a damaged one, UsageError if there is no such thing.
     """
+    if hub_teacher(source) is not None:
+        raise _of_the_hub(source)
     if (Path(source) / CHECKPOINT).exists():
         trained, facts = load_run(Path(source))
         apply_lora(trained.model, trained.lora)

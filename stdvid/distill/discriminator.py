@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from stdvid.metrics.dino import DinoFeatures
 from stdvid.metrics.features import BLOCKS, LiteFeatures
+from stdvid.models.parts import at_home_folder
 
 WIDTH = 32
 CONDITION_WIDTH = 32
@@ -62,12 +63,12 @@ class Discriminator(nn.Module):
     """One head for each map of a frozen network; only the heads are trained and kept."""
 
     def __init__(self, condition_dim: int, network: str = "lite1") -> None:
-        """`network`: lite0, lite1 or lite2, else a folder or hub id of a DINOv2 model.
+        """`network`: lite0, lite1 or lite2, else a folder or hub id of a DINOv2 model, which was pulled.
 
         Raises UsageError or ModelError if it cannot be had.
         """
         super().__init__()
-        frozen = LiteFeatures(network) if network in BLOCKS else DinoFeatures(network)
+        frozen = LiteFeatures(network) if network in BLOCKS else DinoFeatures(at_home_folder(network))
         with torch.no_grad():
             widths = [m.shape[1] for m in frozen(torch.zeros(1, 3, 64, 64))]
         self.heads = nn.ModuleList(Head(width, condition_dim) for width in widths)

@@ -20,6 +20,7 @@ from stdvid import __version__
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
 from stdvid.errors import HubError, ModelError, UsageError
 from stdvid.models.parts import START, STRENGTH
+from stdvid.models.sources import is_local
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 
@@ -74,7 +75,7 @@ def metadata(student: Student) -> dict[str, str]:
         "stdvid.rate": str(facts["rate"]),
         "stdvid.frames": str(facts["frames"]),
         "stdvid.steps_trained": str(facts["step"]),
-        "stdvid.base": facts["hub"],
+        "stdvid.base": Path(facts["hub"]).name if is_local(facts["hub"]) else facts["hub"],
         "stdvid.base_identity": facts["identity"],
         "stdvid.version": __version__,
         "ss_network_module": "networks.lora",

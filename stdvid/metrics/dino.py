@@ -22,7 +22,7 @@ class DinoFeatures(nn.Module):
     """TAPS maps of patch tokens, [N, C, 16, 16] each for patches of 14 px."""
 
     def __init__(self, source: str) -> None:
-        """`source`: a folder with a DINOv2 model in transformers' format, or a hub id such as facebook/dinov2-small.
+        """`source`: a folder with a DINOv2 model in transformers' format.
 
         Raises UsageError if transformers is missing, ModelError if there is no such model.
         """
@@ -32,7 +32,7 @@ class DinoFeatures(nn.Module):
         except ImportError as exc:
             raise UsageError("transformers is not installed; DINOv2 needs it; pip install 'stdvid[train]'") from exc
         try:
-            self.network = Dinov2Model.from_pretrained(source, use_safetensors=True)
+            self.network = Dinov2Model.from_pretrained(source, use_safetensors=True, local_files_only=True)
         except (OSError, ValueError) as exc:
             raise ModelError(
                 f"'{source}' is neither lite0, lite1 or lite2 nor a DINOv2 model with safetensors weights; "

@@ -21,7 +21,15 @@ from stdvid.config import LoraConfig, ModelConfig
 from stdvid.diffusion.denoiser import Prediction
 from stdvid.diffusion.schedule import Schedule, grid_time, start_index
 from stdvid.errors import ModelError, UsageError
-from stdvid.models.fitting import check_ip_adapter, check_lora, check_vae, loading, try_out
+from stdvid.models.fitting import (
+    check_controlnet,
+    check_ip_adapter,
+    check_lora,
+    check_scale,
+    check_vae,
+    loading,
+    try_out,
+)
 from stdvid.models.latent_stylizer import Control, LatentStylizer, Texts
 from stdvid.models.loaders import base_parts, load_controlnet, load_vae, pretrained, with_motion
 from stdvid.models.memory import Layout, Network, Offload, Work, decide, free_bytes, weight_bytes
@@ -270,6 +278,7 @@ class HubModel:
         if (asked := self.config.controlnet) is not None:
             with loading(Path(asked.path)):
                 network = load_controlnet(located(asked.path, "controlnet"), pipeline.unet.dtype).to(device)
+            check_controlnet(network, pipeline.unet, Path(asked.path))
             control = Control(network, asked.kind, asked.scale)
         stylizer = LatentStylizer(
             pipeline,
@@ -348,6 +357,7 @@ class HubModel:
         with loading(folder):
             encoder = pretrained(CLIPVisionModelWithProjection, folder, dtype=pipeline.unet.dtype)
             pipeline.register_modules(image_encoder=encoder)
+        check_scale(pipeline.unet, ip.scale)
         with loading(path):
             pipeline.load_ip_adapter(
                 str(path.parent), subfolder="", weight_name=path.name, image_encoder_folder=None, local_files_only=True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 
-from stdvid.errors import ModelError, StdvidError
+from stdvid.errors import ModelError, StdvidError, UsageError
 from stdvid.models.stylizer import Condition
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ def loading(what: Path) -> Iterator[None]:
 
 
 def _line(exc: Exception) -> str:
-    return " ".join(str(exc).split())[:200] or type(exc).__name__
+    text = " ".join(str(exc).split())
+    if "size mismatch" in text:
+        return "its weights have other shapes, as those of another kind of model"
+    return text[:200].rstrip(". ") or type(exc).__name__
 
 
 def whole(loaded: tuple[Any, dict[str, Any]], folder: Path) -> Any:
@@ -123,6 +126,48 @@ def check_ip_adapter(unet: Any, path: Path) -> None:
             f"'{path}' is for {found} layers of attention; the model has {needed}; an IP-Adapter of the same kind of "
             "model is needed; choose another"
         )
+
+
+def check_scale(unet: Any, scale: Any) -> None:
+    """Whether the scale of an IP-Adapter names blocks that there are, and has a number for each of their layers.
+
+    Raises UsageError: it is a mistake of the preset.
+    """
+    if not isinstance(scale, dict):
+        return
+    sides: dict[str, list[Any]] = {"down": list(unet.down_blocks), "up": list(unet.up_blocks), "mid": [unet.mid_block]}
+    for side, wanted in scale.items():
+        blocks = {f"block_{n}": len(getattr(b, "attentions", None) or ()) for n, b in enumerate(sides.get(side, ()))}
+        there = [name for name, layers in blocks.items() if layers]
+        kinds = (int, float) if side == "mid" else (int, float, dict)
+        if side not in sides or not isinstance(wanted, kinds):
+            raise UsageError(
+                f"ip_adapter.scale has '{side}'; allowed: down and up with a number or a table of blocks, mid with a "
+                "number; correct it"
+            )
+        if not isinstance(wanted, dict):
+            continue
+        for name, numbers in wanted.items():
+            if name not in there:
+                raise UsageError(
+                    f"ip_adapter.scale names {side}.{name}; the model attends in {side}.{', '.join(there)}; correct it"
+                )
+            if isinstance(numbers, list | tuple) and len(numbers) != blocks[name]:
+                raise UsageError(
+                    f"ip_adapter.scale has {len(numbers)} numbers for {side}.{name}; it has {blocks[name]} layers; "
+                    "give so many, or one for all"
+                )
+
+
+def check_controlnet(network: Any, unet: Any, folder: Path) -> None:
+    """Whether a ControlNet is of a UNet's kind."""
+    for name in ("cross_attention_dim", "block_out_channels", "in_channels", "addition_embed_type"):
+        ours, theirs = getattr(network.config, name), getattr(unet.config, name)
+        if (tuple(ours) if isinstance(ours, list) else ours) != (tuple(theirs) if isinstance(theirs, list) else theirs):
+            raise ModelError(
+                f"'{folder}' is a ControlNet with {name} {ours}; the model has {theirs}; one for the same kind of "
+                "model is needed; choose another"
+            )
 
 
 @torch.no_grad()

@@ -136,6 +136,12 @@ def at_home(model: ModelConfig) -> ModelConfig:
     )
 
 
+def at_home_folder(value: str) -> str:
+    """The folder of a network, given by its path or by a hub id that was pulled. Raises ModelError if it was not."""
+    looks_like_hub = value.count("/") == 1 and not is_local(value)
+    return _folder(value, "model") or value if looks_like_hub else value
+
+
 def _folder(value: str | None, kind: Kind) -> str | None:
     if value is None or is_local(value):
         return value

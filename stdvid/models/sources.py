@@ -136,7 +136,7 @@ def is_local(value: str) -> bool:
         or path.exists()
         or path.is_absolute()
         or value.startswith((".", "~"))
-        or path.suffix == ".safetensors"
+        or path.suffix in (".safetensors", *PICKLES)
     )
 
 

@@ -199,7 +199,7 @@ def test_a_local_model_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.
     path = tmp_path / "mine.toml"
     path.write_text('[model]\nbase = "./none"\n')
     assert main(["models", "path", str(path)]) == 3
-    assert "correct model.base" in capsys.readouterr().err
+    assert "correct its path" in capsys.readouterr().err
 
 
 def test_offline_is_a_failure_of_one_line(

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from stdvid.config import LoraConfig, ModelConfig
 from stdvid.diffusion.schedule import grid_time, scaled_linear
 from stdvid.diffusion.solver import jump
-from stdvid.distill.build import build_student
+from stdvid.distill.build import build_student, load_entrant
 from stdvid.distill.checkpoint import load_checkpoint
 from stdvid.distill.data import load_pool
 from stdvid.distill.hub_export import DIFFUSERS_FILE, export_student
@@ -34,7 +34,7 @@ from stdvid.distill.methods import METHODS
 from stdvid.distill.settings import DataSettings, OptimSettings, StudentLoss, StudentSettings
 from stdvid.distill.student import StudentTask
 from stdvid.distill.trainer import Run, train
-from stdvid.errors import InputError, UsageError
+from stdvid.errors import InputError, ModelError, UsageError
 from stdvid.models.diffusers_adapter import HubModel
 
 Clip = Callable[..., Path]
@@ -301,3 +301,16 @@ def test_shards_of_webdataset_are_read_with_their_captions(tiny: Path, tmp_path:
     (tmp_path / "shard.tar").write_bytes(b"no archive" * 100)
     with pytest.raises(InputError, match="damaged"):
         load_pool([tmp_path])
+
+
+def test_a_discriminator_network_that_was_not_pulled_is_not_fetched(tiny: Path, tmp_path: Path) -> None:
+    settings = settings_for(tiny, adversarial=0.7, discriminator_network="facebook/dinov2-small")
+    with pytest.raises(ModelError, match="run: stdvid models pull facebook/dinov2-small"):
+        build_student(settings, tmp_path / "run", "cpu")
+
+
+def test_what_is_for_nano_says_so(tiny: Path, tmp_path: Path) -> None:
+    run_for(settings_for(tiny), tmp_path / "run", 1)
+    for source in (str(tiny / "sdxl.toml"), str(tmp_path / "run")):
+        with pytest.raises(UsageError, match="a network of nano is needed"):
+            load_entrant(source, 0.6)

@@ -37,6 +37,9 @@ from broken_models import (
     truncated,
 )
 
+from stdvid.config import ControlNetConfig, IPAdapterConfig, ModelConfig
+from stdvid.errors import ModelError, UsageError
+from stdvid.models.diffusers_adapter import HubModel
 from stdvid_cli.app import main
 
 pytestmark = pytest.mark.error_log  # the log of the command line has the error too
@@ -263,3 +266,25 @@ def test_what_is_evil_would_have_been_run(tmp_path: Path, monkeypatch: pytest.Mo
     desk.marker.rmdir()
     torch.load(desk.pickled("evil.ckpt"), weights_only=False)
     assert desk.marker.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("scale", "match"),
+    [
+        ({"up": {"block_7": 1.0}}, "names up.block_7; the model attends in up.block_0"),
+        ({"up": {"block_0": [1.0, 0.0]}}, "has 2 numbers for up.block_0; it has 3 layers"),
+        ({"upp": {"block_0": 1.0}}, "has 'upp'; allowed: down and up"),
+    ],
+)
+def test_a_scale_for_blocks_that_are_not_there_is_a_mistake(tiny: Path, scale: Any, match: str) -> None:
+    adapter = IPAdapterConfig(str(tiny / "sdxl-ip"), "ip.safetensors", scale=scale)
+    model = HubModel.find(ModelConfig(base=str(tiny / "sdxl"), ip_adapter=adapter))
+    with pytest.raises(UsageError, match=match):
+        model.load(model.networks[0], torch.device("cpu"))
+
+
+def test_a_controlnet_of_the_other_kind_is_named(tiny: Path) -> None:
+    control = ControlNetConfig(str(tiny / "sd15-control"))
+    model = HubModel.find(ModelConfig(base=str(tiny / "sdxl"), controlnet=control))
+    with pytest.raises(ModelError, match="sd15-control' is a ControlNet with cross_attention_dim 32; the model has 64"):
+        model.load(model.networks[0], torch.device("cpu"))
