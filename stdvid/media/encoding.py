@@ -21,6 +21,7 @@ from stdvid.media.frames import Image
 from stdvid.media.gif import GifPalette
 from stdvid.media.opening import reason
 from stdvid.media.output import OutputFormat
+from stdvid.media.priority import ordinary_priority
 from stdvid.media.probe import VideoInfo
 from stdvid.media.timebase import unit_time_base
 
@@ -199,7 +200,8 @@ def add_video_stream(container: OutputContainer, plan: StreamPlan) -> VideoStrea
     context.flags |= int(Flags.frame_duration)  # else the last frame has no duration
     context.options = dict(choice.options)
     try:
-        context.open()
+        with ordinary_priority():
+            context.open()
     except (av.FFmpegError, ValueError) as exc:
         given = " ".join(f"{k}={v}" for k, v in choice.options.items()) or "no options"
         raise UsageError(

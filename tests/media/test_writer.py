@@ -2,6 +2,7 @@ import os
 import threading
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import cv2
@@ -374,6 +375,13 @@ def test_libraries_say_nothing_on_stderr(clip, tmp_path, capfd):
     copy(clip("in.mp4"), tmp_path / "av1.mkv", codec="libsvtav1", enc={"preset": "12"})
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_an_encoder_makes_no_thread_a_real_time_one(clip, tmp_path):
+    copy(clip("in.mp4"), tmp_path / "av1.mkv", codec="libsvtav1", enc={"preset": "12"})
+    tasks = Path("/proc/self/task")
+    threads = [int(name) for name in os.listdir(tasks)] if tasks.is_dir() else []
+    assert {os.sched_getscheduler(thread) for thread in threads} <= {os.SCHED_OTHER}
 
 
 def test_media_does_not_load_torch():
