@@ -86,6 +86,7 @@ class Following:
     def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]], canvas: Canvas) -> None:
         """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
         self.frames, self.sources, self.canvas = frames, sources, canvas
+        self._coarse = [[(trail, coarser(found, canvas.cell_px)) for trail, found in each] for each in sources]
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
@@ -95,12 +96,11 @@ class Following:
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
-        for picture, ours, sources in zip(_pictures(self.canvas.cells(x_0)), self.frames, self.sources, strict=True):
+        for picture, ours, sources in zip(_pictures(self.canvas.cells(x_0)), self.frames, self._coarse, strict=True):
             if t in ours.x_0:
                 continue
             inside = _inside(ours.places, self.canvas.border_px // self.canvas.cell_px)
             for theirs, found in sources:
-                found = coarser(found, self.canvas.cell_px)
                 picture[inside] = follow(picture[inside], theirs.x_0[t][inside], found)
             ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
         return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)

@@ -204,20 +204,21 @@ def motion_adapter(kind: str, folder: Path) -> Path:
         motion_max_seq_length=16,
         use_motion_mid_block=kind == "sd15",
     )
-    for parameter in adapter.parameters():  # the last layers begin at 0, and would do nothing
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.3)
-    adapter.save_pretrained(folder)
-    return folder
+    return awake(adapter, 0.3, folder)
 
 
 def controlnet(kind: str, folder: Path) -> Path:
-    """A ControlNet of such a UNet; its last layers begin at 0, and would say nothing."""
+    """A ControlNet of such a UNet."""
     torch.manual_seed(5)
     network = ControlNetModel.from_unet(unet(kind), conditioning_embedding_out_channels=(8, 16, 16, 16))
+    return awake(network, 0.1, folder)
+
+
+def awake(network: Any, std: float, folder: Path) -> Path:
+    """A network whose last layers begin at 0, and would do nothing, saved with something in them."""
     for parameter in network.parameters():
         if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
+            torch.nn.init.normal_(parameter, std=std)
     network.save_pretrained(folder)
     return folder
 

@@ -118,7 +118,9 @@ class HubPlayers:
         self._as(STUDENT)
         self.changes = Changes(self.unet, self._head)
         self._head_minus = copy.deepcopy(self._head).requires_grad_(False) if self._head is not None else None
-        self._targets = [p for name, p in self.unet.named_parameters() if f".{TARGET}." in name]
+        self._targets, self._students = (
+            [p for name, p in self.unet.named_parameters() if f".{who}." in name] for who in (TARGET, STUDENT)
+        )
         with torch.no_grad():
             self.move_target(0.0)
         blank = torch.zeros(1, 3, 64, 64, device=stylizer.device)
@@ -177,8 +179,7 @@ class HubPlayers:
     @torch.no_grad()
     def move_target(self, decay: float) -> None:
         """See `Players`."""
-        students = [p for name, p in self.unet.named_parameters() if f".{STUDENT}." in name]
-        torch._foreach_lerp_(self._targets, students, 1 - decay)
+        torch._foreach_lerp_(self._targets, self._students, 1 - decay)
         if self._head is not None and self._head_minus is not None:
             pairs = zip(self._head_minus.parameters(), self._head.parameters(), strict=True)
             heads, ours = map(list, zip(*pairs, strict=True))
