@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from stdvid.metrics.dino import DinoFeatures
 from stdvid.metrics.features import BLOCKS, LiteFeatures
 from stdvid.models.parts import at_home_folder
+from stdvid.models.sources import is_hub_id
 
 WIDTH = 32
 CONDITION_WIDTH = 32
@@ -68,7 +69,11 @@ class Discriminator(nn.Module):
         Raises UsageError or ModelError if it cannot be had.
         """
         super().__init__()
-        frozen = LiteFeatures(network) if network in BLOCKS else DinoFeatures(at_home_folder(network))
+        frozen = (
+            LiteFeatures(network)
+            if network in BLOCKS
+            else DinoFeatures(at_home_folder(network) if is_hub_id(network) else network)
+        )
         with torch.no_grad():
             widths = [m.shape[1] for m in frozen(torch.zeros(1, 3, 64, 64))]
         self.heads = nn.ModuleList(Head(width, condition_dim) for width in widths)

@@ -24,7 +24,7 @@ from stdvid.distill.settings import DataSettings, StudentLoss
 from stdvid.errors import InputError
 from stdvid.media.random_access import DecordReader
 from stdvid.models.latent_stylizer import LatentStylizer, Seen
-from stdvid.models.prompts import TextEmbedding, embed
+from stdvid.models.prompts import TextEmbedding, embed, text_models
 
 CAPTIONS_KEPT = 1024
 """Embeddings of captions that are kept for the next time they come."""
@@ -155,4 +155,4 @@ class HubSlots:
 
     def _embedded(self, caption: str) -> TextEmbedding:
         """A caption, as far as one chunk of it: all slots are to have one shape."""
-        return embed([caption], *self.stylizer.text_models, self.stylizer.device, chunks=1)[0]
+        return embed([caption], *text_models(self.stylizer.pipeline), self.stylizer.device, chunks=1)[0]

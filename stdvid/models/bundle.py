@@ -28,7 +28,7 @@ from stdvid.models.lora import apply_lora
 from stdvid.models.memory import Work
 from stdvid.models.nano import Nano
 from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer
-from stdvid.models.network import NetworkEntry
+from stdvid.models.network import NetworkEntry, nearest
 
 FORMAT = "stdvid-bundle/1"
 CARD = "MODEL_CARD.md"
@@ -61,7 +61,7 @@ class Bundle:
 
         Raises UsageError if a teacher cannot start that high.
         """
-        entry = min(self.networks, key=lambda n: 0.0 if n.strength is None else abs(n.strength - strength))
+        entry, note = nearest(self.networks, strength, self.name)
         if entry.strength is None:
             start = int(grid_time(start_index(strength)))
             if start > entry.start:
@@ -71,10 +71,6 @@ class Bundle:
                     "lower --strength"
                 )
             return entry, start, None
-        note = None
-        if abs(entry.strength - strength) > 1e-9:
-            known = ", ".join(f"{n.strength:g}" for n in self.networks)
-            note = f"strength {strength:g} rounded to {entry.strength:g}; '{self.name}' has students for {known}"
         return entry, entry.start, note
 
     def call_flops(self, width: int, height: int) -> float:

@@ -15,6 +15,7 @@ from stdvid.models.bundle import MANIFEST, Bundle, bundle_names, read_bundle
 from stdvid.models.diffusers_adapter import HubModel
 from stdvid.models.memory import Work
 from stdvid.models.network import NetworkEntry
+from stdvid.models.sources import is_hub_id
 from stdvid.models.stylizer import Stylizer
 
 Model = Bundle | HubModel
@@ -71,8 +72,7 @@ def is_bundle(base: str) -> bool:
     path = Path(base)
     if base in bundle_names() or (path / MANIFEST).is_file():
         return True
-    looks_like_hub = base.count("/") == 1 and not base.startswith((".", "/"))
-    return not (looks_like_hub or path.is_file() or path.suffix or (path / "unet").is_dir())
+    return not (is_hub_id(base) or path.is_file() or path.suffix or (path / "unet").is_dir())
 
 
 def _refuse_hub_settings(model: ModelConfig, sampling: SamplingConfig) -> None:

@@ -33,7 +33,7 @@ from stdvid.models.fitting import (
 from stdvid.models.latent_stylizer import Control, LatentStylizer, Texts
 from stdvid.models.loaders import base_parts, load_controlnet, load_vae, pretrained, with_motion
 from stdvid.models.memory import Layout, Network, Offload, Work, decide, free_bytes, weight_bytes
-from stdvid.models.network import NetworkEntry
+from stdvid.models.network import NetworkEntry, nearest
 from stdvid.models.parts import (
     TRAIN_STEPS,
     at_home,
@@ -46,7 +46,7 @@ from stdvid.models.parts import (
     weight_file,
     weights_in,
 )
-from stdvid.models.prompts import embed
+from stdvid.models.prompts import embed, text_models
 
 Kind = Literal["sd15", "sdxl"]
 
@@ -162,14 +162,8 @@ class HubModel:
 
     def network_for(self, strength: float) -> tuple[NetworkEntry, int, str | None]:
         """See `Bundle.network_for`."""
-        entry = min(self.networks, key=lambda n: 0.0 if n.strength is None else abs(n.strength - strength))
-        if entry.strength is None:
-            return entry, int(grid_time(start_index(strength))), None
-        note = None
-        if abs(entry.strength - strength) > 1e-9:
-            known = ", ".join(f"{n.strength:g}" for n in self.networks)
-            note = f"strength {strength:g} rounded to {entry.strength:g}; the preset has students for {known}"
-        return entry, entry.start, note
+        entry, note = nearest(self.networks, strength, self.name)
+        return entry, int(grid_time(start_index(strength))) if entry.strength is None else entry.start, note
 
     @cached_property
     def identity(self) -> str:
@@ -255,16 +249,11 @@ class HubModel:
         Raises ModelError if a part does not fit the others.
         """
         dtype = self._dtype(device)
-        students = {id(s.lora): s for s in self.students}
         with loading(self.folder):
             pipeline = self._pipeline(dtype)
-        chosen = [
-            lora
-            for lora in self.config.lora
-            if id(lora) not in students
-            or (students[id(lora)].strength, students[id(lora)].start) == (entry.strength, entry.start)
-        ]
-        self._add_loras(pipeline, chosen)
+        wanted = (entry.strength, entry.start)
+        others = {s.lora for s in self.students if (s.strength, s.start) != wanted}
+        self._add_loras(pipeline, [lora for lora in self.config.lora if lora not in others])
         scale = self._add_ip_adapter(pipeline)
         pipeline.set_progress_bar_config(disable=True)
         layout = self.layout(work or Work(), device)
@@ -366,10 +355,8 @@ class HubModel:
         return ip.scale
 
     def _texts(self, pipeline: Any) -> Texts:
-        names = ["", "_2"] if self.kind == "sdxl" else [""]
-        tokenizers, encoders = ([getattr(pipeline, kind + n) for n in names] for kind in ("tokenizer", "text_encoder"))
         prompts = [self.prompt, self.negative_prompt]
-        prompt, negative = embed(prompts, tokenizers, encoders, pipeline._execution_device)
+        prompt, negative = embed(prompts, *text_models(pipeline), pipeline._execution_device)
         if not self.negative_prompt and pipeline.config.get("force_zeros_for_empty_prompt", False):
             negative = prompt.zeros()
         return Texts(prompt, negative)

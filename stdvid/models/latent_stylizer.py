@@ -195,15 +195,6 @@ class LatentStylizer(Stylizer):
         scaled: Tensor = (torch.cat(latents) - mean) * self.vae.config.scaling_factor / std
         return scaled
 
-    @property
-    def text_models(self) -> tuple[list[Any], list[Any]]:
-        """Tokenizers and text encoders."""
-        names = ["", "_2"] if hasattr(self.pipeline, "text_encoder_2") else [""]
-        tokenizers, encoders = (
-            [getattr(self.pipeline, kind + n) for n in names] for kind in ("tokenizer", "text_encoder")
-        )
-        return tokenizers, encoders
-
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's latents, 0 and 1 where it does not say."""
         known = [getattr(self.vae.config, name, None) for name in ("latents_mean", "latents_std")]
@@ -259,9 +250,8 @@ class LatentStylizer(Stylizer):
             held = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         if images:
             added = {**added, "image_embeds": [each(image) for image in images]}
-        out = self.unet(x, t, encoder_hidden_states=words, added_cond_kwargs=added, return_dict=False, **held)[
-            0
-        ].float()
+        (raw,) = self.unet(x, t, encoder_hidden_states=words, added_cond_kwargs=added, return_dict=False, **held)
+        out = raw.float()
         alpha, sigma = self.schedule.alpha_sigma(t, x_t.ndim)
         return to_x0(out.transpose(1, 2) if clips else out, x_t, alpha, sigma, self.prediction)
 

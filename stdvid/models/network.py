@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -17,3 +18,15 @@ class NetworkEntry:
     start: int
     base: str | None = None
     base_sha256: str | None = None
+
+
+def nearest(networks: Sequence[NetworkEntry], strength: float, name: str) -> tuple[NetworkEntry, str | None]:
+    """The network nearest to a strength, a teacher before all, and a note if it is not for just that strength.
+
+    `name`: who has them, for the note.
+    """
+    entry = min(networks, key=lambda n: 0.0 if n.strength is None else abs(n.strength - strength))
+    if entry.strength is None or abs(entry.strength - strength) <= 1e-9:
+        return entry, None
+    known = ", ".join(f"{n.strength:g}" for n in networks)
+    return entry, f"strength {strength:g} rounded to {entry.strength:g}; '{name}' has students for {known}"

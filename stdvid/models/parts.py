@@ -8,12 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.hub import locate
-from stdvid.models.sources import PARTS, PICKLES, PIPELINE, Kind, is_inside, is_local, source_of
+from stdvid.models.integrity import fault_of
+from stdvid.models.sources import (
+    PARTS,
+    PICKLES,
+    PIPELINE,
+    Source,
+    adapter_sources,
+    hub_source,
+    is_inside,
+    lora_source,
+)
 
 WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors")
 """Names of the weight files of a part, as diffusers and transformers look for them."""
@@ -59,11 +69,8 @@ def check_weights(path: Path) -> None:
     located(str(path), "weights")
     if path.suffix != ".safetensors":
         raise ModelError(f"'{path}' is no .safetensors file; nothing else is read; convert it, or choose another file")
-    try:
-        with safe_open(path, "pt") as file:
-            file.keys()
-    except (SafetensorError, OSError) as exc:
-        raise ModelError(f"'{path}' is damaged or no safetensors; a whole file is needed; get it again") from exc
+    if fault_of(path, None):
+        raise ModelError(f"'{path}' is damaged or no safetensors; a whole file is needed; get it again")
 
 
 def weights_in(folder: Path) -> list[Path]:
@@ -105,48 +112,31 @@ def at_home(model: ModelConfig) -> ModelConfig:
 
     Raises ModelError for what was not, with the command that gets it.
     """
-    ip = model.ip_adapter
-    if ip is not None and not is_local(ip.path):
-        file = source_of(ip.path, "file", f"{ip.subfolder}/{ip.weight_name}" if ip.subfolder else ip.weight_name)
-        encoder = ip.image_encoder
-        if not is_local(encoder):
-            beside = "/" not in encoder
-            if beside or encoder.endswith("/image_encoder"):
-                path = f"{ip.subfolder}/{encoder}" if beside and ip.subfolder else encoder
-                encoder = str(locate(source_of(ip.path, "model", path)) / path)
-            else:
-                encoder = _folder(encoder, "model") or encoder
-        ip = replace(ip, path=str(locate(file)), image_encoder=encoder)
-    loras = []
-    for lora in model.lora:
-        if not is_local(lora.path):
-            source = source_of(lora.path, "file", lora.weight_name or "pytorch_lora_weights.safetensors")
-            lora = replace(lora, path=str(locate(source) / source.path), weight_name=None)
-        loras.append(lora)
-    control = model.controlnet
+    ip, control = model.ip_adapter, model.controlnet
+    if ip is not None:
+        weights, encoder = adapter_sources(ip)
+        path = ip.path if weights is None else str(locate(weights))
+        ip = replace(ip, path=path, image_encoder=_here(encoder, ip.image_encoder))
+    loras = [(lora, lora_source(lora)) for lora in model.lora]
     return replace(
         model,
-        base=_folder(model.base, "pipeline") or model.base,
-        config=_folder(model.config, "description"),
-        vae=_folder(model.vae, "model"),
-        motion_adapter=_folder(model.motion_adapter, "model"),
-        controlnet=control and replace(control, path=_folder(control.path, "model") or control.path),
-        lora=tuple(loras),
+        base=_here(hub_source(model.base, "pipeline"), model.base),
+        config=model.config and _here(hub_source(model.config, "description"), model.config),
+        vae=model.vae and at_home_folder(model.vae),
+        motion_adapter=model.motion_adapter and at_home_folder(model.motion_adapter),
+        controlnet=control and replace(control, path=at_home_folder(control.path)),
+        lora=tuple(replace(a, path=_here(of, a.path), weight_name=None) if of else a for a, of in loras),
         ip_adapter=ip,
     )
 
 
 def at_home_folder(value: str) -> str:
     """The folder of a network, given by its path or by a hub id that was pulled. Raises ModelError if it was not."""
-    looks_like_hub = value.count("/") == 1 and not is_local(value)
-    return _folder(value, "model") or value if looks_like_hub else value
+    return _here(hub_source(value, "model"), value)
 
 
-def _folder(value: str | None, kind: Kind) -> str | None:
-    if value is None or is_local(value):
-        return value
-    source = source_of(value, kind)
-    return str(locate(source) / source.path)
+def _here(source: Source | None, local: str) -> str:
+    return local if source is None else str(locate(source) / source.path)
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,13 @@ class TextEmbedding:
         )
 
 
+def text_models(pipeline: Any) -> tuple[list[Any], list[Any]]:
+    """Tokenizers and text encoders of a pipeline of diffusers: two of SDXL, one of others."""
+    names = ["", "_2"] if hasattr(pipeline, "text_encoder_2") else [""]
+    tokenizers, encoders = ([getattr(pipeline, kind + n) for n in names] for kind in ("tokenizer", "text_encoder"))
+    return tokenizers, encoders
+
+
 @torch.no_grad()
 def embed(
     prompts: Sequence[str],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from stdvid.config import ModelConfig
+from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.embedded import bundle_names
 
@@ -105,27 +105,41 @@ def sources(model: ModelConfig) -> list[Source]:
     Raises:
         UsageError: a value is neither a local path nor an id of the hub.
     """
+    control = model.controlnet.path if model.controlnet else None
     found = [
-        *_source(model.base, "pipeline"),
-        *_source(model.config, "description"),
-        *_source(model.vae, "model"),
-        *_source(model.motion_adapter, "model"),
-        *_source(model.controlnet.path if model.controlnet else None, "model"),
+        hub_source(model.base, "pipeline"),
+        hub_source(model.config, "description"),
+        *(hub_source(value, "model") for value in (model.vae, model.motion_adapter, control)),
+        *map(lora_source, model.lora),
+        *(adapter_sources(model.ip_adapter) if model.ip_adapter else ()),
     ]
-    for lora in model.lora:
-        found += _source(lora.path, "file", lora.weight_name or _LORA)
-    adapter = model.ip_adapter
-    if adapter is not None:
-        beside = adapter.subfolder or ""
-        found += _source(adapter.path, "file", str(PurePosixPath(beside, adapter.weight_name)))
-        encoder = adapter.image_encoder
-        if "/" not in encoder:
-            found += _source(adapter.path, "model", str(PurePosixPath(beside, encoder)))
-        elif PurePosixPath(encoder).name == "image_encoder" and not Path(encoder).exists():
-            found += _source(adapter.path, "model", encoder)
-        else:
-            found += _source(encoder, "model")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(source for source in found if source is not None))
+
+
+def hub_source(value: str | None, kind: Kind, path: str = "") -> Source | None:
+    """What a value of the settings needs of the hub, if anything; UsageError if it is neither local nor an id."""
+    return None if value is None or is_local(value) else source_of(value, kind, path)
+
+
+def lora_source(lora: LoraConfig) -> Source | None:
+    """The same of a LoRA."""
+    return hub_source(lora.path, "file", lora.weight_name or _LORA)
+
+
+def adapter_sources(adapter: IPAdapterConfig) -> tuple[Source | None, Source | None]:
+    """The same of an IP-Adapter's weights, and of its image encoder."""
+    beside, encoder = adapter.subfolder or "", adapter.image_encoder
+    weights = hub_source(adapter.path, "file", str(PurePosixPath(beside, adapter.weight_name)))
+    if "/" not in encoder:
+        return weights, hub_source(adapter.path, "model", str(PurePosixPath(beside, encoder)))
+    if PurePosixPath(encoder).name == "image_encoder" and not Path(encoder).exists():
+        return weights, hub_source(adapter.path, "model", encoder)
+    return weights, hub_source(encoder, "model")
+
+
+def is_hub_id(value: str) -> bool:
+    """Whether a value may be OWNER/NAME of the hub."""
+    return value.count("/") == 1 and not is_local(value)
 
 
 def is_local(value: str) -> bool:
@@ -170,10 +184,6 @@ def choose(source: Source, names: Iterable[str], forms: Sequence[str] = (PLAIN,)
             f"{source.repo} has no {path}; beside it are {', '.join(there[:8]) or 'no safetensors'}; correct the name"
         )
     return [path]
-
-
-def _source(value: str | None, kind: Kind, path: str = "") -> list[Source]:
-    return [] if value is None or is_local(value) else [source_of(value, kind, path)]
 
 
 def _kind(source: Source, top: set[str]) -> tuple[Kind, str]:

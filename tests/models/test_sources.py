@@ -9,7 +9,8 @@ from hub_server import pipeline
 
 from stdvid.config import IPAdapterConfig, LoraConfig, ModelConfig
 from stdvid.errors import ModelError, UsageError
-from stdvid.models.sources import ANY_VARIANT, PLAIN, Source, choose, source_of, sources
+from stdvid.models.parts import at_home
+from stdvid.models.sources import ANY_VARIANT, PLAIN, Source, adapter_sources, choose, source_of, sources
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 SD = Source("lab/sd", kind="pipeline")
@@ -110,3 +111,12 @@ def test_a_repository_is_what_is_in_it() -> None:
     assert choose(any_of, ["pytorch_lora_weights.safetensors"]) == ["pytorch_lora_weights.safetensors"]
     with pytest.raises(ModelError, match=r"for example lab/x/a\.safetensors"):
         choose(any_of, ["a.safetensors", "b.safetensors"])
+
+
+def test_a_local_ip_adapter_may_have_an_image_encoder_of_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "ip.safetensors").write_bytes(b"")
+    adapter = IPAdapterConfig(str(tmp_path), "ip.safetensors", image_encoder="owner/encoder")
+    weights, encoder = adapter_sources(adapter)
+    assert (weights, str(encoder)) == (None, "owner/encoder")
+    with pytest.raises(ModelError, match="owner/encoder is not here"):  # looked for where pulls put it
+        at_home(ModelConfig(base=str(tmp_path), ip_adapter=adapter))
