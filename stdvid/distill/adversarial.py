@@ -123,3 +123,10 @@ def _crop(picture: Tensor, side: int, rng: np.random.Generator) -> Tensor:
         picture = F.interpolate(picture[None], scale_factor=side / short, mode="bilinear")[0]
     top, left = (int(rng.integers(length - side + 1)) for length in picture.shape[-2:])
     return picture[:, top : top + side, left : left + side]
+
+
+def adversarial_term(
+    players: Players[Any], schedule: Schedule, vector_dim: int, loss: StudentLoss, seed: int, accelerator: Accelerator
+) -> AdversarialTerm | None:
+    """The adversarial loss, where it has a weight."""
+    return AdversarialTerm(players, schedule, vector_dim, loss, seed, accelerator) if loss.adversarial > 0 else None

@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 
-from stdvid.diffusion.schedule import Schedule, cosine, start_index
-from stdvid.distill.adversarial import AdversarialTerm
+from stdvid.diffusion.schedule import cosine
+from stdvid.distill.adversarial import adversarial_term
 from stdvid.distill.checkpoint import CHECKPOINT, load_checkpoint, under
-from stdvid.distill.consistency import FRESH, ConsistencyLoss, anywhere_begun
+from stdvid.distill.consistency import FRESH, ConsistencyLoss, beginnings
 from stdvid.distill.data import Pool, load_pool, random_crop
 from stdvid.distill.evaluation import Entrant
 from stdvid.distill.hub_build import build_hub_task, hub_teacher
 from stdvid.distill.methods import METHODS
 from stdvid.distill.nano_players import NanoPlayers
-from stdvid.distill.players import Players
 from stdvid.distill.settings import DataSettings, MethodName, OptimSettings, StudentSettings, TeacherSettings
 from stdvid.distill.sheets import Sheet
 from stdvid.distill.slots import Slot, SlotSource
@@ -192,17 +191,11 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
             adapt(model, settings.lora_rank)
     styles, photos, sheet = load_pools(settings.data)
     schedule = cosine()
-    source, seed, loss = (
-        SlotSource(photos, styles, schedule, settings.loss, settings.data.workers),
-        settings.optim.seed,
-        settings.loss,
-    )
+    seed, loss = settings.optim.seed, settings.loss
+    source = SlotSource(photos, styles, schedule, loss, settings.data.workers)
     model, teacher = model.to(accelerator.device), teacher.to(accelerator.device).eval().requires_grad_(False)
-    players, start = NanoPlayers(model, teacher, accelerator), start_index(loss.strength)
-    anywhere = anywhere_begun(loss)
-    fresh = source.stream(
-        (seed, FRESH), settings.data.crop_px, lambda rng: int(rng.integers(1, start + 1)) if anywhere else start
-    )
+    players = NanoPlayers(model, teacher, accelerator)
+    fresh = source.stream((seed, FRESH), settings.data.crop_px, beginnings(loss))
     task = StudentTask(
         players,
         ConsistencyLoss(players, schedule, fresh, loss, accelerator.device),
@@ -212,18 +205,9 @@ def build_student(settings: StudentSettings, folder: Path, device: str) -> Run:
         {"architecture": facts["architecture"]},
         slot_type=Slot,
         style_terms=StyleTerms(model, schedule, source, loss, accelerator, seed=seed) if loss.style > 0 else None,
-        adversarial=adversarial_term(players, schedule, facts["architecture"]["vector_dim"], settings, accelerator),
+        adversarial=adversarial_term(players, schedule, facts["architecture"]["vector_dim"], loss, seed, accelerator),
     )
     return Run(folder, task, settings.optim, accelerator)
-
-
-def adversarial_term(
-    players: Players[Any], schedule: Schedule, vector_dim: int, settings: StudentSettings, accelerator: Accelerator
-) -> AdversarialTerm | None:
-    """The adversarial loss, where it has a weight."""
-    if settings.loss.adversarial == 0:
-        return None
-    return AdversarialTerm(players, schedule, vector_dim, settings.loss, settings.optim.seed, accelerator)
 
 
 def export_bundle(runs: Sequence[Path], folder: Path, name: str, card: str) -> Bundle:

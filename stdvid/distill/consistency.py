@@ -10,7 +10,7 @@ the networks are `Players`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -57,9 +57,12 @@ class States(Generic[S]):
     scale: Tensor
 
 
-def anywhere_begun(loss: StudentLoss) -> bool:
-    """Whether states begin at any time, not at x_eta alone."""
-    return not METHODS[loss.method].single_trajectory or loss.begin == "anywhere"
+def beginnings(loss: StudentLoss) -> Callable[[np.random.Generator], int]:
+    """Draws the grid index that a slot begins at: that of x_eta, or for the rivals any up to there."""
+    start = start_index(loss.strength)
+    if METHODS[loss.method].single_trajectory and loss.begin == "eta":
+        return lambda rng: start
+    return lambda rng: int(rng.integers(1, start + 1))
 
 
 class ConsistencyLoss(Generic[S]):
@@ -73,7 +76,7 @@ class ConsistencyLoss(Generic[S]):
         loss: StudentLoss,
         device: torch.device,
     ) -> None:
-        """`fresh`: slots at the start index, or anywhere below where `anywhere_begun`."""
+        """`fresh`: slots that begin as `beginnings` says."""
         self.players, self.schedule, self.fresh, self.settings, self.device = players, schedule, fresh, loss, device
         self.method = METHODS[loss.method]
         self.start = start_index(loss.strength)

@@ -14,8 +14,8 @@ from torch import nn
 from stdvid.config import StylizeConfig, load_preset, preset_names
 from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.diffusion.schedule import grid_time, sampling_times, start_index
-from stdvid.distill.adversarial import AdversarialTerm
-from stdvid.distill.consistency import FRESH, ConsistencyLoss, anywhere_begun
+from stdvid.distill.adversarial import adversarial_term
+from stdvid.distill.consistency import FRESH, ConsistencyLoss, beginnings
 from stdvid.distill.data import Pool, load_pool, step_rng
 from stdvid.distill.hub_players import Changes, HubPlayers
 from stdvid.distill.hub_slots import HubSlot, HubSlots, Items, training_clips
@@ -62,18 +62,10 @@ def build_hub_task(settings: StudentSettings, preset: StylizeConfig, accelerator
     styles = _pool(data.styles or data.photos, settings)
     pictures = styles if clips or not data.photos else _pool(data.photos, settings)
     players = HubPlayers(stylizer, settings.lora_rank, accelerator, seed=seed, head=settings.spatial_head)
-    start, anywhere = start_index(loss.strength), anywhere_begun(loss)
-
-    def index(rng: np.random.Generator) -> int:
-        return int(rng.integers(1, start + 1)) if anywhere else start
-
     process = accelerator.process_index
     key = (seed, FRESH, process) if process else (seed, FRESH)
-    slots = HubSlots(Items(pictures, styles, clips, data, loss, key, index), stylizer, data.workers)
+    slots = HubSlots(Items(pictures, styles, clips, data, loss, key, beginnings(loss)), stylizer, data.workers)
     consistency = ConsistencyLoss(players, stylizer.schedule, SlotStream(slots), loss, accelerator.device)
-    adversarial = None
-    if loss.adversarial > 0:
-        adversarial = AdversarialTerm(players, stylizer.schedule, players.vector_dim, loss, seed, accelerator)
     return StudentTask(
         players,
         consistency,
@@ -89,7 +81,7 @@ def build_hub_task(settings: StudentSettings, preset: StylizeConfig, accelerator
             "frames": data.frames if clips else 1,
         },
         slot_type=HubSlot,
-        adversarial=adversarial,
+        adversarial=adversarial_term(players, stylizer.schedule, players.vector_dim, loss, seed, accelerator),
     )
 
 

@@ -23,11 +23,12 @@ X0_LIMIT = 1.1
 @dataclass(frozen=True)
 class Given:
     """What slots are denoised under: `structure` [N, 16, h, w], `reference` [N, 3, S, S] with its texture
-    `description`."""
+    `description`, and the code `taught` that the teacher has for it."""
 
     structure: Tensor
     reference: Tensor
     description: Tensor
+    taught: StyleCode
 
 
 class NanoPlayers:
@@ -40,20 +41,24 @@ class NanoPlayers:
     def condition(self, slots: Sequence[Slot]) -> Given:
         """See `Players`."""
         structure, reference = (stack(slots, name, self.accelerator.device) for name in ("structure", "reference"))
-        return Given(structure, reference, texture_statistics(reference))
+        description = texture_statistics(reference)
+        with torch.no_grad():
+            taught = self._code(self.phi, reference, description)
+        return Given(structure, reference, description, taught)
 
     def teacher(self, x_t: Tensor, t: Tensor, condition: Given, styled: bool) -> Tensor:
         """See `Players`."""
-        code = self._code(self.phi, condition)
-        return self._x0(self.phi, x_t, t, condition, code if styled else self.phi.style.null(code))
+        code = condition.taught if styled else self.phi.style.null(condition.taught)
+        return self._x0(self.phi, x_t, t, condition, code)
 
     def target(self, x_t: Tensor, t: Tensor, condition: Given) -> Tensor:
         """See `Players`."""
-        return self._x0(self.theta_minus, x_t, t, condition, self._code(self.theta_minus, condition))
+        code = self._code(self.theta_minus, condition.reference, condition.description)
+        return self._x0(self.theta_minus, x_t, t, condition, code)
 
     def student(self, x_t: Tensor, t: Tensor, condition: Given, keep: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `Players`."""
-        code = self._code(self.trained, condition)
+        code = self._code(self.trained, condition.reference, condition.description)
         if keep is not None:
             code = code.select(keep, self.trained.style.null(code))
         return self._x0(self.trained, x_t, t, condition, code), code.vector
@@ -89,10 +94,10 @@ class NanoPlayers:
         """See `Players`."""
         self.theta_minus.load_state_dict(tensors)
 
-    def _code(self, network: Nano, given: Given) -> StyleCode:
+    def _code(self, network: Nano, reference: Tensor, description: Tensor) -> StyleCode:
         with self.accelerator.autocast():
-            crops = given.reference.contiguous(memory_format=torch.channels_last)
-            code: StyleCode = network.style(crops, given.description)
+            crops = reference.contiguous(memory_format=torch.channels_last)
+            code: StyleCode = network.style(crops, description)
         return code
 
     def _x0(self, network: Nano, x_t: Tensor, t: Tensor, given: Given, code: StyleCode) -> Tensor:
