@@ -14,10 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stdvid.metrics.style import gram, relative
+from stdvid.metrics.style import gram
 from stdvid.models.structure import luminance, structure_map
 
+STROKE_MAPS = 4
+"""Of a network's feature maps: the deepest would paint things of the reference, windows and eyes, not strokes."""
+
 LOW_FREQUENCY_PX = 8
+EDGE_PX = 0.8
+"""Blur before the edges of the structure term, at half the size."""
+
 STROKE_STD = 0.4
 
 BLOCK_PX, OCTAVES, FLOOR = 16, 3, 1e-4
@@ -44,9 +50,14 @@ def stroke_picture(images: Tensor) -> Tensor:
     return (luma / (luma.std((2, 3), keepdim=True) + 0.05) * STROKE_STD).expand(-1, 3, -1, -1)
 
 
+def edges(images: Tensor) -> Tensor:
+    """Structure map [N, 1, H / 2, W / 2] of a batch [N, 3, H, W]: at half the size, where strokes are not structure."""
+    return structure_map(F.avg_pool2d(images, 2), EDGE_PX)
+
+
 def structure_loss(images: Tensor, content: Tensor) -> Tensor:
-    """Squared error of the structure maps of two batches [N, 3, H, W]."""
-    return F.mse_loss(structure_map(images), structure_map(content))
+    """Squared error of the `edges` of two batches [N, 3, H, W]."""
+    return F.mse_loss(edges(images), edges(content))
 
 
 def low_frequency_loss(images: Tensor, content: Tensor) -> Tensor:
@@ -138,6 +149,16 @@ def area_distances(ours: Sequence[Tensor], where: Tensor, theirs: Sequence[Tenso
 
     `ours` and `theirs`: their `area_grams`; `where` [N, 2, H, W]: areas of the pictures, which count by their size.
     """
-    pairs = zip(ours, theirs, strict=True)
-    layers = torch.stack([relative(a[:, None], b[None]) for a, b in pairs])  # [layers, N, M, 2]
-    return (layers.mean(0) * shares(where)[:, None]).sum(-1)
+    layers = torch.stack([_apart(a, b) for a, b in zip(ours, theirs, strict=True)])  # [layers, 2, N, M]
+    return (layers.mean(0) * shares(where).mT[..., None]).sum(0)
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
+    """|G - G_ref|_F / |G_ref|_F of all pairs of Gram matrices [N, 2, C, C] and [M, 2, C, C]: [2, N, M].
+
+    By the matrices' products, which takes no memory for N M differences.
+    """
+    a, b = (grams.flatten(2).transpose(0, 1) for grams in (ours, theirs))
+    size = b.square().sum(2)[:, None]
+    squared = a.square().sum(2, keepdim=True) + size - 2 * a @ b.mT
+    return squared.clamp(min=1e-12).sqrt() / (size.sqrt() + 1e-3)

@@ -22,16 +22,18 @@ from torch import Tensor
 
 from stdvid.metrics.features import STRIDE_PX, FeatureName, LiteFeatures
 from stdvid.models.precision import fast_dtype
-from stdvid.models.structure import gaussian_blur, luminance, structure_map
+from stdvid.models.structure import gaussian_blur, luminance
 from stdvid.picture_losses import (
     BLOCK_PX,
     LEAST_CALM,
+    STROKE_MAPS,
     area_distances,
     area_grams,
     areas,
     by_rank,
     detail,
     detail_loss,
+    edges,
     low_frequency_loss,
     roughness,
     stroke_picture,
@@ -56,12 +58,6 @@ By pixels alone a descent finds noise that pleases the networks; strokes are bro
 STRUCTURE, LIGHT, DETAIL, ROUGHNESS = 0.4, 2.0, 0.05, 0.2
 """Weights of the terms beside the strokes, whose own weight is 1."""
 
-LAYERS = 4
-"""Of the feature maps: the deepest would paint things of the reference, windows and eyes, not strokes."""
-
-EDGE_PX = 0.8
-"""Blur before the edges of the structure term, at half the size."""
-
 STROKES_ALONE = 0.5
 """Share of the iterations that compare luminance alone: strokes without palette."""
 
@@ -81,7 +77,7 @@ class StyleGuidance:
         Raises UsageError if the packages of the feature networks are missing.
         """
         self.seed, self.device = seed, device
-        self.networks = [LiteFeatures(name, LAYERS).to(device) for name in NETWORKS]
+        self.networks = [LiteFeatures(name, STROKE_MAPS).to(device) for name in NETWORKS]
         pictures = [_large_enough(reference.to(device)) for reference in references]
         details = zip(*(by_rank(detail(picture)) for picture in pictures), strict=True)
         self.details = by_rank([torch.cat(octave, 2) for octave in details])
@@ -157,7 +153,7 @@ class StyleGuidance:
     ) -> Tensor:
         rng = np.random.default_rng(self.seed)  # the same for all frames: alike ones are drawn alike
         with torch.enable_grad():
-            change, edges, calm_and_busy = _Change(image), _edges(content), areas(content)
+            change, structure, calm_and_busy = _Change(image), edges(content), areas(content)
 
             def painted() -> Tensor:
                 moved = change.picture()
@@ -172,7 +168,7 @@ class StyleGuidance:
                 shifted, there = picture[..., top:, left:], calm_and_busy[..., top:, left:]
                 change.descend(
                     self.distance(shifted, there, index % len(NETWORKS), strokes)
-                    + STRUCTURE * F.mse_loss(_edges(picture), edges)
+                    + STRUCTURE * F.mse_loss(edges(picture), structure)
                     + LIGHT * low_frequency_loss(picture, content)
                     + DETAIL * detail_loss(picture, wanted)
                     + ROUGHNESS * roughness(picture)
@@ -217,11 +213,6 @@ def _blank(content: Tensor) -> Tensor:
     luma = luminance(content)
     around = F.max_pool2d(luma, BLANK_PX, 1, BLANK_PX // 2) + F.max_pool2d(-luma, BLANK_PX, 1, BLANK_PX // 2)
     return gaussian_blur((around < BLANK_STEP).float(), 1.0)
-
-
-def _edges(picture: Tensor) -> Tensor:
-    """Structure map at half the size, which is where structure is."""
-    return structure_map(F.avg_pool2d(picture, 2), EDGE_PX)
 
 
 def _blocks(pixels: slice) -> slice:

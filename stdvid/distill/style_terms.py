@@ -23,8 +23,10 @@ from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import Slot, SlotSource
 from stdvid.metrics.features import STRIDE_PX, LiteFeatures
 from stdvid.models.nano import Nano, decode
+from stdvid.models.style_encoder import read_style
 from stdvid.picture_losses import (
     LEAST_CALM,
+    STROKE_MAPS,
     area_distances,
     area_grams,
     areas,
@@ -37,6 +39,9 @@ from stdvid.picture_losses import (
     structure_loss,
     wanted_detail,
 )
+
+CROPS_PER_SIDE = 2
+"""The style is read off the very picture that strokes are compared to, in so many crops a side: as stylization does."""
 
 FRESH = 2
 """Sets the random numbers of these slots apart from others of the same run."""
@@ -61,29 +66,27 @@ class StyleTerms:
             loss.bank_slots, loss.bank_probability, resident=loss.bank_resident, device=accelerator.device
         )
         self.fresh = source.stream((seed, FRESH), loss.style_crop_px, lambda rng: self.start)
-        networks = [LiteFeatures(name) for name in loss.style_networks]
+        networks = [LiteFeatures(name, STROKE_MAPS) for name in loss.style_networks]
         self.networks = [network.to(accelerator.device) for network in networks]
 
     def __call__(self, rng: np.random.Generator) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each term; the trajectories move on."""
         settings, device = self.settings, self.accelerator.device
         slots = self.bank.draw(settings.style_batch, rng, self.fresh)
-        x_0, x_t, structure, reference = (
-            stack(slots, name, device) for name in ("x_0", "x_t", "structure", "reference")
-        )
+        x_0, x_t, structure = (stack(slots, name, device) for name in ("x_0", "x_t", "structure"))
+        side = min(slot.target.shape[-1] for slot in slots)
+        targets = torch.stack([slot.target[:, :side, :side].to(device) for slot in slots])
         index = torch.tensor([slot.index for slot in slots], device=device)
         strides = rng.integers(math.ceil(self.start / 8), math.ceil(self.start / 2), endpoint=True, size=len(slots))
         after = (index - torch.from_numpy(strides).to(device)).clamp(min=0)
         t, s = torch.as_tensor(grid_time(index)), torch.as_tensor(grid_time(after))
         with self.accelerator.autocast():
-            code = self.model.style(reference.contiguous(memory_format=torch.channels_last))
+            code = read_style(self.model.style, targets, CROPS_PER_SIDE)
             clean = self.model(x_t, t, structure, code)
         with torch.no_grad():
             x_s = jump(self.schedule, x_t, clean.clamp(-X0_LIMIT, X0_LIMIT), t, s)
         self.bank.put([slot.moved(x, int(i)) for slot, x, i in zip(slots, x_s, after, strict=True)])
         images, content = decode(clean), decode(x_0)
-        side = min(slot.target.shape[-1] for slot in slots)
-        targets = torch.stack([slot.target[:, :side, :side].to(device) for slot in slots])
         distances = self._distances(images, content, targets, rng)
         wanted = wanted_detail(content, by_rank(detail(targets)))
         return {

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stdvid.diffusion.denoiser import Guided
@@ -16,10 +15,11 @@ from stdvid.models.canvas import Canvas
 from stdvid.models.nano import PATCH_PX, SIZE_MULTIPLE_PX, Nano, decode, encode
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
-from stdvid.models.style_encoder import STYLE_CROP_PX, StyleCode
+from stdvid.models.style_encoder import StyleCode, read_style
 from stdvid.models.stylizer import Condition, Style, Stylizer
 
 CROPS_PER_SIDE = 3
+"""A reference is read in so many squares a side."""
 
 BORDER_PX = 16
 """Mirrored picture around each frame, cut off in the end: networks see zeros beyond a border and paint lines there."""
@@ -36,22 +36,6 @@ class Told:
 
     structure: Tensor
     code: StyleCode
-
-
-def style_crops(reference: Tensor) -> Tensor:
-    """A 3 x 3 grid of overlapping squares, half the short side wide, [9, 3, S, S].
-
-    `reference`: float [1, 3, H, W]. The same crops every time: reading a reference draws nothing at random.
-    """
-    height, width = reference.shape[-2:]
-    crops = []
-    side = max(1, min(height, width) // 2)
-    for i in range(CROPS_PER_SIDE):
-        for j in range(CROPS_PER_SIDE):
-            top, left = ((length - side) * k // (CROPS_PER_SIDE - 1) for length, k in ((height, i), (width, j)))
-            crop = reference[..., top : top + side, left : left + side]
-            crops.append(F.interpolate(crop, (STYLE_CROP_PX,) * 2, mode="bilinear", antialias=True))
-    return torch.cat(crops)
 
 
 class NanoStylizer(Stylizer):
@@ -77,10 +61,9 @@ class NanoStylizer(Stylizer):
 
     def encode_style(self, references: Sequence[Tensor], scale: float) -> StyleCode:
         """Several references make one style: tokens together, vectors averaged."""
-        codes = [self.model.style(style_crops(t)) for t in references]
-        tokens = torch.cat([c.tokens.flatten(0, 1) for c in codes])[None]
-        vector = torch.stack([c.vector.mean(0) for c in codes]).mean(0, keepdim=True)
-        code = StyleCode(tokens, vector)
+        codes = [read_style(self.model.style, picture, CROPS_PER_SIDE) for picture in references]
+        tokens = torch.cat([code.tokens for code in codes], 1)
+        code = StyleCode(tokens, torch.stack([code.vector for code in codes]).mean(0))
         return code.scaled(scale, self.model.style.null(code))
 
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:

@@ -114,3 +114,27 @@ class StyleEncoder(nn.Module):
     def null(self, like: StyleCode) -> StyleCode:
         """The learned "no style" code, shaped like another (for classifier-free guidance)."""
         return StyleCode(self.null_token.expand_as(like.tokens), self.null_vector.expand_as(like.vector))
+
+
+def style_crops(pictures: Tensor, per_side: int) -> Tensor:
+    """A grid of squares, half the short side wide, of each of N pictures [N, 3, H, W]: [N per_side^2, 3, S, S].
+
+    The same crops every time: reading a reference draws nothing at random.
+    """
+    height, width = pictures.shape[-2:]
+    crops = []
+    side = max(1, min(height, width) // 2)
+    for i in range(per_side):
+        for j in range(per_side):
+            top, left = ((length - side) * k // max(1, per_side - 1) for length, k in ((height, i), (width, j)))
+            crop = pictures[..., top : top + side, left : left + side]
+            crops.append(F.interpolate(crop, (STYLE_CROP_PX,) * 2, mode="bilinear", antialias=True))
+    return torch.stack(crops, 1).flatten(0, 1)
+
+
+def read_style(encoder: StyleEncoder, pictures: Tensor, per_side: int) -> StyleCode:
+    """The style of each of N pictures [N, 3, H, W], in `style_crops`: their tokens together, their vectors averaged."""
+    crops = style_crops(pictures, per_side).contiguous(memory_format=torch.channels_last)
+    code: StyleCode = encoder(crops)
+    tokens = code.tokens.reshape(len(pictures), -1, code.tokens.shape[-1])
+    return StyleCode(tokens, code.vector.view(len(pictures), -1, code.vector.shape[-1]).mean(1))
