@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +53,8 @@ def build_hub_task(settings: StudentSettings, preset: StylizeConfig, accelerator
     data, loss, seed = settings.data, settings.loss, settings.optim.seed
     _check(settings, preset)
     prompt, negative = preset.sampling.prompt, preset.sampling.negative_prompt
-    model = HubModel.find(preset.model, prompt, negative)
+    # what is trained stays on the device
+    model = HubModel.find(dataclasses.replace(preset.model, offload="none"), prompt, negative)
     whole = NetworkEntry(preset.model.base, model.identity, None, model.schedule.train_steps - 1)
     stylizer = model.load(whole, accelerator.device)
     if settings.gradient_checkpointing:
