@@ -31,15 +31,25 @@ def exact() -> Iterator[None]:
 
 def pan(count: int, width: int = 96, height: int = 64, shift: int = 3) -> np.ndarray:
     """Frames, uint8 [T, H, W, 3], of a soft scene that moves to the left by `shift` px a frame."""
-    coarse = np.random.default_rng(3).integers(0, 256, (8, 20, 3), np.uint8)
-    scene = cv2.resize(coarse, (width + shift * count, height), interpolation=cv2.INTER_CUBIC)
-    return np.stack([scene[:, shift * k : shift * k + width] for k in range(count)])
+    whole = scene(3, width + shift * count, height)
+    return np.stack([whole[:, shift * k : shift * k + width] for k in range(count)])
 
 
 def reference() -> np.ndarray:
     """A picture to take the style of, uint8 [H, W, 3]."""
-    coarse = np.random.default_rng(9).integers(0, 256, (40, 40, 3), np.uint8)
-    return cv2.resize(coarse, (160, 160), interpolation=cv2.INTER_LINEAR)
+    return scene(9, 160, 160, ((90, 20, 120), (150, 200, 40)))
+
+
+def scene(
+    seed: int,
+    width: int,
+    height: int,
+    inks: tuple[tuple[int, int, int], tuple[int, int, int]] = ((200, 120, 30), (40, 110, 190)),
+) -> np.ndarray:
+    """Soft blots of two inks: a picture of few colours, which are moved to others in no time."""
+    amounts = np.random.default_rng(seed).random((10, 24, 2), np.float32)
+    spread = cv2.resize(amounts, (width, height), interpolation=cv2.INTER_CUBIC)
+    return (spread @ np.array(inks, np.float32)).clip(0, 255).round().astype(np.uint8)
 
 
 def assert_near(ours: np.ndarray, theirs: np.ndarray, mean: float, most: float, what: str = "") -> None:
