@@ -86,7 +86,7 @@ class AdversarialTerm:
         """Data at the noise level that the mode says, [N, 3, side, side]."""
         device = self.accelerator.device
         y = self.players.encode(torch.stack([_crop(slot.target.to(device), side, rng) for slot in jumped.slots]))
-        r = torch.tensor([self._level(int(s), rng) for s in jumped.s], device=y.device)
+        r = torch.tensor([self._level(s, rng) for s in jumped.s.tolist()], device=y.device)
         noise = torch.randn(y.shape, generator=torch_generator(rng)).to(y)
         return self.players.decode(self.schedule.add_noise(y, noise, r))
 

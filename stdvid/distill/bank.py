@@ -98,7 +98,8 @@ class TrajectoryBank(Generic[S]):
         kept = [slot for slot in slots if slot.index > 0]
         if self.refresh == "drop":
             kept = kept[: max(0, self.capacity - len(self.slots))]
-        room = self.resident - sum(slot.x_t.device == self.device for slot in self.slots)
+        # by its kind: a card that is asked for as "cuda" is "cuda:0" where tensors are
+        room = self.resident - sum(slot.x_t.device.type == self.device.type for slot in self.slots)
         for slot in kept:
             self.slots.append(slot.to(self.device if room > 0 else torch.device("cpu")))
             room -= 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from stdvid.models.stylizer import to_frames, to_tensor
 
 SHEET_PAIRS, SHEET_STEPS = 4, 4
 
+FROZEN: dict[str, Literal["fp32", "fp16", "bf16"]] = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
+"""Precision of the weights under each one of training, whatever the preset paints in: two halves cannot be mixed."""
+
 
 def hub_teacher(name: str) -> StylizeConfig | None:
     """The preset that a teacher's name means, if that is one of a hub model."""
@@ -52,7 +56,8 @@ def build_hub_task(settings: StudentSettings, preset: StylizeConfig, accelerator
     data, loss, seed = settings.data, settings.loss, settings.optim.seed
     _check(settings, preset)
     prompt, negative = preset.sampling.prompt, preset.sampling.negative_prompt
-    model = HubModel.find(preset.model, prompt, negative)
+    config = dataclasses.replace(preset.model, precision=FROZEN[accelerator.mixed_precision], offload="none")
+    model = HubModel.find(config, prompt, negative)
     whole = NetworkEntry(preset.model.base, model.identity, None, model.schedule.train_steps - 1)
     stylizer = model.load(whole, accelerator.device)
     if settings.gradient_checkpointing:

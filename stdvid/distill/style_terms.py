@@ -85,7 +85,7 @@ class StyleTerms:
             clean = self.model(x_t, t, structure, code)
         with torch.no_grad():
             x_s = jump(self.schedule, x_t, clean.clamp(-X0_LIMIT, X0_LIMIT), t, s)
-        self.bank.put([slot.moved(x, int(i)) for slot, x, i in zip(slots, x_s, after, strict=True)])
+        self.bank.put([slot.moved(x, i) for slot, x, i in zip(slots, x_s, after.tolist(), strict=True)])
         images, content = decode(clean), decode(x_0)
         distances = self._distances(images, content, targets, rng)
         wanted = wanted_detail(content, by_rank(detail(targets)))

@@ -313,7 +313,8 @@ class HubModel:
         if self.config.motion_adapter:
             adapter = located(self.config.motion_adapter, "motion_adapter")
             with loading(adapter):
-                parts["unet"], parts["motion_adapter"] = with_motion(parts["unet"], adapter)
+                parts["unet"] = with_motion(parts["unet"], adapter)
+            parts["motion_adapter"] = None  # the UNet has its weights: a second copy would take room on the card
             moving: Any = AnimateDiffSDXLPipeline if xl else AnimateDiffVideoToVideoPipeline
             return moving(**parts)
         if not xl:

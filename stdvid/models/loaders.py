@@ -70,15 +70,15 @@ def load_controlnet(folder: Path, dtype: torch.dtype) -> Any:
     return pretrained(ControlNetModel, folder, torch_dtype=dtype)
 
 
-def with_motion(unet: Any, folder: Path) -> tuple[Any, Any]:
-    """A UNet with motion modules, and their adapter."""
+def with_motion(unet: Any, folder: Path) -> Any:
+    """A UNet with motion modules."""
     from diffusers import MotionAdapter, UNetMotionModel
 
     adapter = pretrained(MotionAdapter, folder, torch_dtype=unet.dtype)
     moving: Any = UNetMotionModel.from_unet2d(unet, adapter)
     if unet.config.addition_embed_type is not None:  # left as it was drawn at random by diffusers 0.42 and before
         moving.add_embedding.load_state_dict(unet.add_embedding.state_dict())
-    return moving.to(unet.dtype), adapter
+    return moving.to(unet.dtype)
 
 
 def pretrained(cls: Any, folder: Path, **options: Any) -> Any:

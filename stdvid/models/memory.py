@@ -148,9 +148,10 @@ def _layout(
     def resident(part: str) -> float:
         if offload == "none":
             return everything
-        if offload == "model":  # the last one to work stays until another one has to
-            return network.weights.get(part, largest)
-        return SEQUENTIAL_SHARE * largest
+        if offload == "model":  # the last one to work stays until another one has to, the VAE beside the UNet
+            beside = sum(network.weights.get(other, 0) for other in ("vae", "controlnet") if other != part)
+            return network.weights.get(part, largest) + beside
+        return SEQUENTIAL_SHARE * largest + network.weights.get("controlnet", 0)  # which is never moved
 
     others = [resident(part) for part in network.weights]
     peak = max([resident(part) + taken for part, taken in phases.items()] + others) + anchors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,8 +108,9 @@ def test_the_reference_policy_starts_afresh_and_drops_what_finds_no_room() -> No
     assert source.made > 1.5 * other.made  # fresh whatever the room
 
 
-def test_slots_beyond_the_resident_ones_are_kept_in_cpu_memory() -> None:
-    bank = TrajectoryBank(8, 0.8, resident=3, device="meta")
+@pytest.mark.parametrize("device", ["meta", "meta:0"])
+def test_slots_beyond_the_resident_ones_are_kept_in_cpu_memory(device: str) -> None:
+    bank = TrajectoryBank(8, 0.8, resident=3, device=device)
     bank.put([slot(k, 5) for k in range(5)])
     assert [s.x_t.device.type for s in bank.slots] == ["meta"] * 3 + ["cpu"] * 2
     assert all(getattr(bank.slots[0], name).device.type == "meta" for name in Slot.tensors())

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionXLImg2ImgPipeline, UNet2DConditionModel
 from safetensors import safe_open
 
@@ -106,6 +107,24 @@ def test_every_method_trains_the_changes_and_nothing_else(
     assert moved
     assert all(".lora_" in name for name in moved)
     assert {name.split(".")[-2] for name in moved} == {"student", "target"}
+
+
+@pytest.mark.parametrize(("training", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16)])
+def test_weights_are_in_the_precision_of_training_whatever_the_preset_paints_in(
+    tiny: Path, tmp_path: Path, training: Any, dtype: torch.dtype
+) -> None:
+    preset = tiny / "half.toml"
+    preset.write_text((tiny / "sdxl.toml").read_text().replace("[model]", '[model]\nprecision = "fp16"'))
+    settings = settings_for(tiny, "half")
+    settings = dataclasses.replace(settings, optim=dataclasses.replace(settings.optim, precision=training))
+    AcceleratorState._reset_state()
+    try:
+        run = run_for(settings, tmp_path / "run", 2)
+    finally:
+        AcceleratorState._reset_state()
+    players: Any = task_of(run).players
+    assert {p.dtype for name, p in players.unet.named_parameters() if ".lora_" not in name} == {dtype}
+    assert {p.dtype for p in run.task.model.parameters()} == {torch.float32}
 
 
 def test_a_stored_state_is_one_guided_step_of_the_plain_network_further(tiny: Path, tmp_path: Path) -> None:

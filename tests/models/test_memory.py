@@ -108,6 +108,15 @@ def test_drawing_and_anchors_take_room_too() -> None:
     assert kept.peak - plain.peak == pytest.approx(2 * 4 * 0.35 * 512 * 512 * 320 * 2, abs=2)
 
 
+def test_the_vae_and_a_controlnet_stay_beside_the_unet_where_weights_are_moved() -> None:
+    small = Work(16, 16)
+    for offload in ("model", "sequential"):
+        plain = decide(XL, small, 100 * GIB, offload).peak
+        held = decide(dataclasses.replace(XL, weights={**XL.weights, "controlnet": 2 * GIB}), small, 100 * GIB, offload)
+        assert held.peak - plain == pytest.approx(2 * GIB, abs=8)
+    assert decide(XL, small, 100 * GIB, "model").peak > XL.weights["unet"] + XL.weights["vae"]
+
+
 @pytest.mark.parametrize("broken", [{"width": 0}, {"window": 0}, {"kept": -1}])
 def test_no_work(broken: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="no work"):
