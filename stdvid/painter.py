@@ -23,6 +23,7 @@ from stdvid.following import Following, Source, Trail, begun
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
+from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.anchor_attention import Memory
 from stdvid.models.graphic import solid
 from stdvid.models.palette import Palette
@@ -114,6 +115,8 @@ class Painter:
         self.group = stylizer.frames_together(*size)
         self.stop = stop
         self.network_seconds = 0.0
+        if stylizer.device.type == "cpu":
+            keep_freed_memory()
         self._guidance = None
         if config.sampling.style_guidance:
             self._guidance = StyleGuidance(style.pictures, config.sampling.seed, stylizer.device)

@@ -255,7 +255,7 @@ def test_students_start_from_bundles_too(student_settings: StudentSettings, teac
 
 
 def test_precision_follows_the_processor() -> None:
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = torch.cpu._is_amx_tile_supported()
     # a process of its own: accelerate fixes the precision of a process once
     script = "from stdvid.distill.build import *; print(accelerator_for('cpu', OptimSettings()).mixed_precision)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
