@@ -286,7 +286,7 @@ class HubModel:
 
     def _dtype(self, device: torch.device) -> torch.dtype:
         known = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-        if self.config.precision != "auto":
+        if self.config.precision in known:
             return known[self.config.precision]
         return torch.float32 if device.type == "cpu" else torch.float16
 
