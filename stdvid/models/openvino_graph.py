@@ -8,6 +8,7 @@ Imports nothing of stdvid: a trial is to be short. The settings are one place's,
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ def compiled(graph: bytes, weights: bytes, threads: int) -> tuple[Any, str]:
 
     Raises ImportError without OpenVINO, RuntimeError for a graph that it cannot read.
     """
+    # TBB loads a part of itself that allocates by the C library whatever allocator is preloaded, and frees by that one:
+    # the process ends with jemalloc. As for sanitizers, it is to leave that be.
+    os.environ.setdefault("TBB_ENABLE_SANITIZERS", "1")
     import openvino
 
     core = openvino.Core()

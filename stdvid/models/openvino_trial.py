@@ -71,7 +71,7 @@ def verdict(graph: tuple[Path, str], weights: tuple[Path, str], examples: Callab
 
 def verdict_file(*hashes: str) -> Path:
     """Where the verdict on the network with these hashes is, for this CPU and these versions."""
-    facts = [openvino_version(), platform.platform(), _cpu(), sys.version, *hashes]
+    facts = [openvino_version(), platform.platform(), _cpu(), sys.version, os.environ.get("LD_PRELOAD"), *hashes]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return Path(platformdirs.user_cache_dir("stdvid", appauthor=False)) / "int8" / f"{key}.json"
 
