@@ -3,8 +3,8 @@
     python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1:1.5:24]
 
 A model is BUNDLE:STEPS:GUIDANCE:STYLE_SCALE:STYLE_GUIDANCE, and @PRECISION if it is not to be what a run takes here.
-"Style moved" is 1 - d(output, reference) / d(input, reference), d the Gram distance of EfficientNet-lite0 features (stem
-and ends of four stages), a network by which nothing here is trained or guided.
+"Style moved" is 1 - d(output, reference) / d(input, reference), d the Gram distance of EfficientNet-lite0 features
+(stem and ends of four stages), a network by which nothing here is trained or guided.
 "Strokes" is how many of the other pairs' references are nearer than the own one by the same distance on luminance of
 equal contrast: 0 is a brush that follows the reference, (pairs - 1) / 2 is chance. Palette transfer alone and
 cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees; references are drawn by the

@@ -145,7 +145,7 @@ class Plan:
         job = self.job
         facts = {
             "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
-            "model": [self.model.name, asdict(self.network), self.device.type, str(fast_dtype(self.device))],
+            "model": [self.model.name, asdict(self.network), self.device.type, self.precision],
             # frames in a call change rounding alone, and vary with what is free: a run goes on with others
             "tiled": bool(self.layout and self.layout.tiled),
             "config": asdict(job.config),
@@ -159,7 +159,10 @@ class Plan:
     def precision(self) -> str:
         """What the network computes in."""
         asked = self.job.config.model.precision
-        return str(fast_dtype(self.device)).removeprefix("torch.") if asked == "auto" else asked
+        if asked != "auto":
+            return asked
+        dtype = self.model.dtype(self.device) if isinstance(self.model, HubModel) else fast_dtype(self.device)
+        return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
 
     @property
     def _runtime(self) -> list[str]:

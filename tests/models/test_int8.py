@@ -7,7 +7,6 @@ import dataclasses
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -206,9 +205,9 @@ def decided(bundle: Bundle, precision: Any = "auto", device: str = "cpu") -> tup
 
 
 @pytest.fixture
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(openvino_trial.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path / "cache"))
-    yield tmp_path / "cache"
+    return tmp_path / "cache"
 
 
 def test_int8_is_tried_out_once_and_taken(bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
