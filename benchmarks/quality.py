@@ -2,9 +2,9 @@
 
     python benchmarks/quality.py --photos DIR --styles DIR [--pairs 20] [--model nano:4:1:1.5:24]
 
-A model is BUNDLE:STEPS:GUIDANCE:STYLE_SCALE:STYLE_GUIDANCE. "Style moved" is 1 - d(output, reference) / d(input,
-reference), d the Gram distance of EfficientNet-lite0 features (stem and ends of four stages), a network by which
-nothing here is trained or guided.
+A model is BUNDLE:STEPS:GUIDANCE:STYLE_SCALE:STYLE_GUIDANCE, and @PRECISION if it is not to be what a run takes here.
+"Style moved" is 1 - d(output, reference) / d(input, reference), d the Gram distance of EfficientNet-lite0 features
+(stem and ends of four stages), a network by which nothing here is trained or guided.
 "Strokes" is how many of the other pairs' references are nearer than the own one by the same distance on luminance of
 equal contrast: 0 is a brush that follows the reference, (pairs - 1) / 2 is chance. Palette transfer alone and
 cv2.stylization stand beside it. Pairs come from the 5 % of files that training never sees; references are drawn by the
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from stdvid.config import SamplingConfig, StylizeConfig, find_preset
+from stdvid.config import ModelConfig, SamplingConfig, StylizeConfig, find_preset
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Pool, load_pool, step_rng
 from stdvid.distill.settings import TeacherSettings
@@ -38,11 +38,12 @@ from stdvid.metrics.content import edge_correlation, sharpness_ratio
 from stdvid.metrics.features import LiteFeatures
 from stdvid.metrics.style import gram_distance
 from stdvid.models.bundle import read_bundle
+from stdvid.models.catalogue import decide_precision, load_model
 from stdvid.models.palette import ColourMap, Palette
 from stdvid.models.stylizer import to_frames, to_tensor
 from stdvid.painter import REFERENCE_SHORT_SIDE_PX, Painter
 from stdvid.picture_losses import stroke_picture
-from stdvid.schema import from_toml
+from stdvid.schema import build, from_toml
 from stdvid.temporal.windows import Window
 from stdvid.window_painter import WindowPainter
 
@@ -70,10 +71,13 @@ def short_side(image: Image, size_px: int) -> Image:
 
 def bundle_method(text: str, strength: float) -> Method:
     """A bundle as `stdvid stylize` runs it on one frame; `text` says which and how, as for --model."""
-    name, steps, guidance, scale, iterations = text.rsplit(":", 4)
+    numbers, _, precision = text.partition("@")
+    name, steps, guidance, scale, iterations = numbers.rsplit(":", 4)
     bundle = read_bundle(name)
     entry, start, _ = bundle.network_for(strength)
-    stylizer = bundle.load(entry, torch.device("cpu"))
+    asked = build(ModelConfig, {"base": name, "precision": precision or "auto"})
+    model, _ = decide_precision(asked, bundle, entry, torch.device("cpu"))
+    stylizer = load_model(model, SamplingConfig(), entry, torch.device("cpu"))
     sampling = SamplingConfig(
         steps=int(steps), guidance=float(guidance), style_scale=float(scale), style_guidance=int(iterations)
     )

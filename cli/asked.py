@@ -24,9 +24,11 @@ _SAMPLING = (
     "negative_prompt",
     "seed",
 )
+_MODEL = ("precision",)
 _VIDEO = ("size", "window", "overlap", "consistency")
 _OPTION_NAMES = {
     **{f"sampling.{name}": f"--{name.replace('_', '-')}" for name in _SAMPLING},
+    **{f"model.{name}": f"--{name}" for name in _MODEL},
     **{f"video.{name}": f"--{name}" for name in _VIDEO},
     "encode.crf": "--crf",
 }
@@ -48,6 +50,7 @@ class Asked:
             raise UsageError("both -q and -v; allowed: one of them; drop the other")
         overrides = {
             "sampling": {name: options[name] for name in _SAMPLING},
+            "model": {name: options[name] for name in _MODEL},
             "video": {name: options[name] for name in _VIDEO},
             "encode": {"crf": options["crf"], "enc": key_values("--enc", options["enc"] or [])},
         }

@@ -201,6 +201,29 @@ def export(
         print(f"{bundle.folder / entry.file}  sha256 {entry.sha256}")
 
 
+@app.command()
+def quantize(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of an embedded bundle, or a bundle folder.")],
+    styles: Annotated[list[Path], typer.Option("--styles", help="Folder of style images; repeatable.")],
+    photos: Annotated[list[Path], typer.Option("--photos", help="Folder of content images; repeatable.")],
+) -> None:
+    """Add int8 networks to a bundle, for CPUs: about twice as fast, a hair less exact.
+
+    Of each student one is written beside its weights and entered in the manifest. Takes a minute or two.
+    """
+    from stdvid.config import find_preset
+    from stdvid.distill.data import load_pool
+    from stdvid.distill.quantize import quantize as quantized
+    from stdvid.distill.settings import TeacherSettings
+    from stdvid.schema import from_toml
+
+    worth = from_toml(TeacherSettings, find_preset("nano-teacher", "distill")).data.weights
+    pools = load_pool(photos), load_pool(styles, skip_pages=True, weights=worth)
+    for entry, error in quantized(bundle, *pools):
+        assert entry.int8 is not None
+        print(f"{entry.int8.file}  sha256 {entry.int8.sha256}  x_0 differs by {error:.2%}")
+
+
 def _check_writable(path: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
     import os

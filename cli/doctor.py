@@ -7,11 +7,14 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stdvid.errors import StdvidError
+
+if TYPE_CHECKING:
+    from stdvid.models.bundle import Bundle
 
 _ENCODERS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "gif", "png")
 _DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "prores", "mjpeg", "gif", "png", "webp")
@@ -160,8 +163,25 @@ def _models() -> Iterator[Finding]:
             yield Finding("model", "fail", str(exc))
             continue
         etas = ", ".join("any strength" if n.strength is None else f"strength {n.strength:g}" for n in bundle.networks)
-        size_mib = sum((bundle.folder / n.file).stat().st_size for n in bundle.networks) / 2**20
+        graphs = [name for n in bundle.networks if n.int8 for name in (n.int8.file, n.int8.weights)]
+        files = [*graphs, *(n.file for n in bundle.networks)]
+        size_mib = sum((bundle.folder / name).stat().st_size for name in files) / 2**20
         yield Finding("model", "ok", f"{name}: {etas}; {size_mib:.1f} MiB; hashes verified; {bundle.licence}")
+        yield from _int8(bundle)
+
+
+def _int8(bundle: Bundle) -> Iterator[Finding]:
+    """Whether its int8 networks run; tries them out the first time."""
+    from stdvid.models.openvino_trial import openvino_version
+
+    for entry in bundle.networks:
+        if entry.int8:
+            verdict = bundle.int8_works(entry)
+            found = f"{bundle.name}: {verdict.why}; torch paints, about half as fast"
+            if verdict.works:
+                found = f"{bundle.name}: works with OpenVINO {openvino_version()}, the rest in {verdict.rest}"
+            hint = "pip install openvino" if openvino_version() is None else ""
+            yield Finding("int8", "ok" if verdict.works else "hint", found, hint)
 
 
 def _allocator() -> Iterator[Finding]:

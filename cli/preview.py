@@ -42,6 +42,9 @@ def preview(
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="As of `stylize`, for models that read.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="As of `stylize`.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "fp16", "bf16", "int8"] | None, typer.Option(help="As of `stylize`.")
+    ] = None,
 ) -> None:
     """Paint one frame before paying for the clip: with the colours and the brush that `stylize` gives it.
 
@@ -67,7 +70,11 @@ def preview(
     styles = {path.stem: path for path in map(find_style, style)}
     config = load_preset(
         preset,
-        {"video": {"size": size}, "sampling": {"prompt": prompt, "negative_prompt": negative_prompt}},
+        {
+            "model": {"precision": precision},
+            "video": {"size": size},
+            "sampling": {"prompt": prompt, "negative_prompt": negative_prompt},
+        },
         {"video.size": "--size"},
     )
     check_pulled(preset, config.model)

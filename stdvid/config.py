@@ -72,7 +72,7 @@ class ControlNetConfig:
 @dataclass(frozen=True)
 class ModelConfig:
     """Which model denoises. `base`: the name of an embedded bundle, a bundle folder, a folder of diffusers, a
-    .safetensors file, or a hub id; the rest is for models of the hub.
+    .safetensors file, or a hub id; the rest, but for the precision, is for models of the hub.
 
     `config`: the folder that describes a .safetensors file; `vae`: another autoencoder, also a tiny one (TAESD);
     `motion_adapter`: AnimateDiff's. Each is a folder or a hub id. `schedule`: of the noise, by diffusers' name of its
@@ -87,7 +87,7 @@ class ModelConfig:
     motion_adapter: str | None = None
     controlnet: ControlNetConfig | None = None
     schedule: Literal["auto", "linear", "scaled_linear"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     offload: Literal["auto", "none", "model", "sequential"] = "auto"
     compile: bool = False
 

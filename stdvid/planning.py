@@ -24,11 +24,13 @@ from stdvid.media.limits import DEFAULT, Limits
 from stdvid.media.output import check_output, output_format
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.timebase import TimePoint, check_range
-from stdvid.models.catalogue import Model, find_model
+from stdvid.models.bundle import Bundle
+from stdvid.models.catalogue import Model, decide_precision, find_model
 from stdvid.models.diffusers_adapter import HubModel
 from stdvid.models.memory import Layout, Work
 from stdvid.models.nano_stylizer import BORDER_PX, PIXELS_PER_CALL
 from stdvid.models.network import NetworkEntry
+from stdvid.models.openvino_trial import openvino_version
 from stdvid.models.precision import fast_dtype
 from stdvid.painter import FOLLOWING, check_reference, working_size
 from stdvid.temporal.windows import count_windows
@@ -37,6 +39,9 @@ BASE_MIB = 500
 ACTIVATION_BYTES_PER_PIXEL = 450
 NETWORK_SHARE_OF_MATMUL = {torch.float32: 0.7, torch.bfloat16: 0.45}
 """For the estimates of a plan; measured on the embedded model."""
+
+INT8_SPEEDUP = 1.7
+"""Of the network's calls, over fp32."""
 
 GUIDANCE_FLOPS_PER_PIXEL = 125_000
 """An iteration of style guidance, as the network work that takes as long."""
@@ -122,12 +127,14 @@ class Plan:
         repeated = 0 if video.consistency in FOLLOWING else (self.windows - 1) * video.overlap  # painted in two windows
         painted = self.frames + repeated
         calls = painted * self.calls_per_frame
-        share = NETWORK_SHARE_OF_MATMUL[fast_dtype(self.device)]
+        dtype = {"fp32": torch.float32, "int8": torch.float32}.get(self.precision, fast_dtype(self.device))
+        share = NETWORK_SHARE_OF_MATMUL[dtype]
+        speedup = INT8_SPEEDUP if self.precision == "int8" else 1.0
         pixels = math.prod(side + 2 * BORDER_PX for side in self.size)
         drawn = painted * (FRESH_SHARE if video.consistency in FOLLOWING and self.frames > 1 else 1)
         guided = drawn * self.job.config.sampling.style_guidance * GUIDANCE_FLOPS_PER_PIXEL
-        flops = calls * self.model.call_flops(*self.size) + guided * pixels
-        return flops / (_matmul_flops_per_s(self.device, self.job.threads) * share)
+        flops = calls * self.model.call_flops(*self.size) / speedup + guided * pixels
+        return flops / (_matmul_flops_per_s(self.device, self.job.threads, dtype) * share)
 
     @cached_property
     def key(self) -> str:
@@ -138,15 +145,31 @@ class Plan:
         job = self.job
         facts = {
             "files": [journal.file_hash(path) for path in (job.source, *job.styles)],
-            "model": [self.model.name, asdict(self.network), self.device.type, str(fast_dtype(self.device))],
+            "model": [self.model.name, asdict(self.network), self.device.type, self.precision],
             # frames in a call change rounding alone, and vary with what is free: a run goes on with others
             "tiled": bool(self.layout and self.layout.tiled),
             "config": asdict(job.config),
             "clip": [job.start, job.end, job.audio, job.subtitles, job.fps_mode, self.size, self.times],
             "output": job.output.suffix,
-            "versions": [__version__, torch.__version__, av.__version__, cv2.__version__],
+            "versions": [__version__, torch.__version__, av.__version__, cv2.__version__, *self._runtime],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        asked = self.job.config.model.precision
+        if asked != "auto":
+            return asked
+        dtype = self.model.dtype(self.device) if isinstance(self.model, HubModel) else fast_dtype(self.device)
+        return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+
+    @property
+    def _runtime(self) -> list[str]:
+        """The version of what runs int8, if that is what runs, and the precision of what in it is not int8."""
+        if self.precision != "int8" or not isinstance(self.model, Bundle):
+            return []
+        return [f"openvino {openvino_version()}", self.model.int8_works(self.network).rest]
 
     def memory_mib(self) -> int:
         """Rough peak of the run: the process, the window in float and uint8, activations, and style guidance."""
@@ -185,6 +208,7 @@ class Plan:
             "overlap_frames": video.spans[1],
             "consistency": video.consistency,
             "device": str(self.device),
+            "precision": self.precision,
             "memory_mib": self.memory_mib(),
             "estimate_s": None if estimate is None else float(f"{estimate:.2g}"),
             "config": asdict(self.job.config),
@@ -214,16 +238,21 @@ def plan(job: Job, devices: frozenset[str] | None = None) -> Plan:
     model = find_model(job.config.model, sampling)
     network, times, note = choose_network(model, sampling)
     size = working_size(info, job.config.video.size)
+    device = resolve_device(job.device, devices)
+    settled, slower = decide_precision(job.config.model, model, network, device)
+    if settled != job.config.model:  # from here on it is as if it had been asked for, on workers too
+        job = replace(job, config=replace(job.config, model=settled))
+        model = find_model(settled, sampling)
     planned = Plan(
         job=job,
         info=info,
         model=model,
         network=network,
-        device=resolve_device(job.device, devices),
+        device=device,
         size=size,
         times=times,
         frames=_frames_claimed(info, job.start, job.end),
-        notes=(note,) if note else (),
+        notes=tuple(n for n in (note, slower) if n),
     )
     layout = planned.layout
     return replace(planned, notes=(*planned.notes, layout.note)) if layout and layout.free is not None else planned
@@ -290,10 +319,10 @@ def _frames_claimed(info: VideoInfo, start: TimePoint | None, end: TimePoint | N
     return max(1, last - first)
 
 
-def _matmul_flops_per_s(device: torch.device, threads: int | None, n: int = 1024) -> float:
+def _matmul_flops_per_s(device: torch.device, threads: int | None, dtype: torch.dtype, n: int = 1024) -> float:
     if threads is not None:
         torch.set_num_threads(threads)
-    a = torch.ones(n, n, device=device, dtype=fast_dtype(device))
+    a = torch.ones(n, n, device=device, dtype=dtype)
     (a @ a).sum().item()
     started = time.perf_counter()
     (a @ a).sum().item()

@@ -30,7 +30,7 @@ from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.media.timebase import TimePoint
-from stdvid.models.catalogue import find_model, load_model
+from stdvid.models.catalogue import decide_precision, find_model, load_model
 from stdvid.models.memory import Work
 from stdvid.painter import FOLLOWING, Painter, plain, stacked, working_size
 from stdvid.planning import choose_network
@@ -111,9 +111,11 @@ def paint_moment(moment: Moment, references: Sequence[Image], config: StylizeCon
     Raises ModelError or UsageError as planning a run does.
     """
     sampling = config.sampling
-    network, times, _ = choose_network(find_model(config.model, sampling), sampling)
+    found = find_model(config.model, sampling)
+    network, times, _ = choose_network(found, sampling)
+    model, _ = decide_precision(config.model, found, network, device)
     height, width = moment.frame.image.shape[:2]
-    stylizer = load_model(config.model, sampling, network, device, Work(width, height, window=1))
+    stylizer = load_model(model, sampling, network, device, Work(width, height, window=1))
     style = stylizer.read_style(references, sampling.style_scale)
     hands = Painter(stylizer, style, times, config, (width, height), threading.Event())
     painter = WindowPainter(hands, config.video)

@@ -19,7 +19,7 @@ PACKAGES = {"stdvid": "stdvid", "cli": "stdvid_cli", "presets": "stdvid_presets"
 CODE = [*PACKAGES, "tests", "docs", "benchmarks"]
 MAX_LINES = 400
 MAX_STYLE_BYTES, MAX_DEMO_BYTES = 150_000, 1_500_000
-BINARY = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".mp4", ".mkv", ".webm", ".safetensors"}
+BINARY = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".mp4", ".mkv", ".webm", ".safetensors", ".bin"}
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:work|farm|tmp|root|home/\w+)/")
 VAGUE_NAMES = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
 

@@ -22,6 +22,11 @@ Memory = dict[tuple[int, str], Tensor]
 """Tokens [1, N, C] that an anchor attended to, by time and layer."""
 
 
+def looks(name: str) -> bool:
+    """Whether the attention processor of this name is one of those that can see anchors."""
+    return ".attn1." in name and "motion_modules" not in name
+
+
 class _Now(threading.local):
     """What is being looked at; windows may be painted side by side. A copy of a network has one of its own."""
 
@@ -42,8 +47,7 @@ class AnchorAttention:
         there = (p.now for p in processors.values() if isinstance(p, _Anchored))
         self._now = next(there, _Now())
         for name, processor in processors.items():
-            looks = ".attn1." in name and "motion_modules" not in name
-            if looks and not isinstance(processor, _Anchored):
+            if looks(name) and not isinstance(processor, _Anchored):
                 processors[name] = _Anchored(processor, name, self._now)
         unet.set_attn_processor(processors)
 

@@ -2,6 +2,7 @@
 
 manifest.json     architecture, schedule, networks with their strength and SHA-256, licence
 *.safetensors     one file a network, fp16: all of its weights, or the low-rank changes to those of another file
+*.int8.xml, .bin  the UNet of a network again, in int8, for CPUs (`stdvid distill quantize`)
 MODEL_CARD.md
 """
 
@@ -10,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -27,11 +28,16 @@ from stdvid.models.embedded import bundle_names as bundle_names
 from stdvid.models.lora import apply_lora
 from stdvid.models.memory import Work
 from stdvid.models.nano import Nano
-from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer
-from stdvid.models.network import NetworkEntry, nearest
+from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer, trial_calls
+from stdvid.models.network import NetworkEntry, Quantized, nearest
+from stdvid.models.openvino_backend import Int8Unet
+from stdvid.models.openvino_trial import Examples, Verdict, verdict
+
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 FORMAT = "stdvid-bundle/1"
 CARD = "MODEL_CARD.md"
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A read manifest; the weights stay on disk until `load`."""
+    """A read manifest; the weights stay on disk until `load`. `precision`: that networks are to compute in; auto is
+    what torch is fast in (who wants int8 where it works asks `decide`)."""
 
     folder: Path
     name: str
@@ -55,6 +62,7 @@ class Bundle:
     flops_per_pixel: float
     licence: str
     networks: tuple[NetworkEntry, ...]
+    precision: Precision = "auto"
 
     def network_for(self, strength: float) -> tuple[NetworkEntry, int, str | None]:
         """The network nearest to `strength`, the time to start from, and a note if that is not what was asked for.
@@ -81,17 +89,32 @@ class Bundle:
         """Raise ModelError unless every weight file is there and has the hash that the manifest says."""
         for entry in self.networks:
             self._files(entry)
+            self.graph(entry)
 
     def _files(self, entry: NetworkEntry) -> list[Path]:
         """Verified: the file of a network, or that of its base and its own."""
         wanted = [(entry.base, entry.base_sha256), (entry.file, entry.sha256)]
         return [_verified(self.folder / name, digest) for name, digest in wanted if name is not None and digest]
 
+    def graph(self, entry: NetworkEntry) -> tuple[bytes, bytes] | None:
+        """The int8 graph of a network and its weights, verified; None where there is none."""
+        if entry.int8 is None:
+            return None
+        wanted = [(entry.int8.file, entry.int8.sha256), (entry.int8.weights, entry.int8.weights_sha256)]
+        graph, weights = (_read_verified(self.folder / name, digest) for name, digest in wanted)
+        return graph, weights
+
     def load(self, entry: NetworkEntry, device: torch.device, work: Work | None = None) -> NanoStylizer:
         """Load one network, verified, in fp32 and channels-last, ready to run; ModelError if it is damaged.
 
         It is so small that it does the same whatever the `work`.
         """
+        int8 = None
+        if self.precision == "int8":
+            graph = self.graph(entry)
+            if graph is None or entry.int8 is None:
+                raise ModelError(f"'{self.name}' has no int8 network; stdvid distill quantize makes one; or use fp32")
+            int8 = Int8Unet(*graph, torch.get_num_threads(), str(self.folder / entry.int8.file))
         weights, *changes = self._files(entry)
         try:
             model = Nano(**self.architecture)
@@ -102,7 +125,23 @@ class Bundle:
             raise ModelError(
                 f"'{self.folder / entry.file}' does not fit its manifest; reinstall stdvid or export the bundle again"
             ) from exc
-        return NanoStylizer(model.to(device).eval().requires_grad_(False), self.load_schedule())
+        model.to(device).eval().requires_grad_(False)
+        return NanoStylizer(model, self.load_schedule(), _DTYPES.get(self.precision), int8)
+
+    def int8_works(self, entry: NetworkEntry) -> Verdict:
+        """Whether this machine runs the int8 network of an entry that has one; the first time it is tried out.
+
+        Raises ModelError if a file is damaged.
+        """
+        if entry.int8 is None:
+            return Verdict(False, f"'{self.name}' has no int8 network; stdvid distill quantize makes one")
+        self.graph(entry)  # nothing is parsed that is not verified
+
+        def examples() -> Examples:
+            return trial_calls(replace(self, precision="fp32").load(entry, torch.device("cpu")), entry.start)
+
+        graph, weights = (self.folder / name for name in (entry.int8.file, entry.int8.weights))
+        return verdict((graph, entry.int8.sha256), (weights, entry.int8.weights_sha256), examples)
 
     def load_schedule(self) -> Schedule:
         """The noise schedule."""
@@ -128,7 +167,8 @@ def read_bundle(base: str) -> Bundle:
         bundle = Bundle(folder=folder, networks=networks, **manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"'{folder}' is not a model bundle; it needs a {MANIFEST} of {FORMAT}; export one") from exc
-    names = [name for n in networks for name in (n.file, n.base) if name is not None]
+    graphs = [name for n in networks if n.int8 for name in (n.int8.file, n.int8.weights)]
+    names = [*graphs, *(name for n in networks for name in (n.file, n.base) if name is not None)]
     if not networks or any(Path(name).name != name for name in names):
         raise ModelError(f"'{folder}/{MANIFEST}' names no weight file beside it; export the bundle again")
     return bundle
@@ -141,13 +181,17 @@ def _entry(
     start: int,
     base: str | None = None,
     base_sha256: str | None = None,
+    int8: dict[str, str] | None = None,
 ) -> NetworkEntry:
     kinds = ((file, str), (sha256, str), (strength, int | float | None), (start, int), (base, str | None))
     if not all(isinstance(value, kind) for value, kind in kinds):
         raise ValueError("a value of another type")
     if not isinstance(base_sha256, str if base is not None else type(None)):
         raise ValueError("a base without its hash")
-    return NetworkEntry(file, sha256, strength, start, base, base_sha256)
+    quantized = None if int8 is None else Quantized(**int8)
+    if quantized and not all(isinstance(value, str) for value in asdict(quantized).values()):
+        raise ValueError("a value of another type")
+    return NetworkEntry(file, sha256, strength, start, base, base_sha256, quantized)
 
 
 def write_bundle(
@@ -182,11 +226,16 @@ def write_bundle(
         "schedule": "cosine",
         "flops_per_pixel": flops_per_pixel(networks[0].model),
         "licence": "Apache-2.0",
-        "networks": [{k: v for k, v in asdict(e).items() if k == "strength" or v is not None} for e in entries],
+        "networks": [entry_facts(entry) for entry in entries],
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
     return read_bundle(str(folder))
+
+
+def entry_facts(entry: NetworkEntry) -> dict[str, Any]:
+    """A network as a manifest says it."""
+    return {key: value for key, value in asdict(entry).items() if key == "strength" or value is not None}
 
 
 @torch.no_grad()
@@ -206,22 +255,37 @@ def flops_per_pixel(model: Nano, side_px: int = 128) -> float:
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, {"format": "pt"})
     path.chmod(0o644)  # safetensors makes private files; a bundle is to be shared
-    return _sha256(path)
+    return sha256_of(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verified(path: Path, sha256: str) -> Path:
+def _read_verified(path: Path, sha256: str) -> bytes:
+    """The content of a file; read once, so that what is verified is what is parsed."""
     try:
-        found = _sha256(path)
+        data = path.read_bytes()
     except OSError as exc:
         raise ModelError(f"weight file '{path}' cannot be read; reinstall stdvid or export the bundle again") from exc
+    _check(path, hashlib.sha256(data).hexdigest(), sha256)
+    return data
+
+
+def _verified(path: Path, sha256: str) -> Path:
+    try:
+        found = sha256_of(path)
+    except OSError as exc:
+        raise ModelError(f"weight file '{path}' cannot be read; reinstall stdvid or export the bundle again") from exc
+    _check(path, found, sha256)
+    return path
+
+
+def _check(path: Path, found: str, sha256: str) -> None:
     if found != sha256:
         raise ModelError(
             f"weight file '{path}' has SHA-256 {found[:12]}..., its manifest says {sha256[:12]}...; "
             "it is damaged: reinstall stdvid or export the bundle again"
         )
-    return path

@@ -15,6 +15,7 @@ from stdvid.models.bundle import MANIFEST, Bundle, bundle_names, read_bundle
 from stdvid.models.diffusers_adapter import HubModel
 from stdvid.models.memory import Work
 from stdvid.models.network import NetworkEntry
+from stdvid.models.precision import quick_on_cpu
 from stdvid.models.sources import is_hub_id
 from stdvid.models.stylizer import Stylizer
 
@@ -63,8 +64,36 @@ def find_model(model: ModelConfig, sampling: SamplingConfig) -> Model:
     """
     if is_bundle(model.base):
         _refuse_hub_settings(model, sampling)
-        return read_bundle(model.base)
+        return dataclasses.replace(read_bundle(model.base), precision=model.precision)
+    if model.precision == "int8":
+        raise UsageError(
+            f"'{model.base}' takes no precision int8; it is for nano on a CPU; allowed: auto, fp32, fp16, bf16"
+        )
     return HubModel.find(model, sampling.prompt, sampling.negative_prompt)
+
+
+def decide_precision(
+    model: ModelConfig, found: Model, network: NetworkEntry, device: torch.device
+) -> tuple[ModelConfig, str | None]:
+    """What a bundle's network computes in on a CPU, where a preset leaves it open, and a note if int8 would be faster
+    and does not work here. Elsewhere, and for models of the hub, it stays as it is.
+
+    Raises UsageError where int8 is asked for and cannot be had, ModelError for damaged weights.
+    """
+    if not isinstance(found, Bundle) or model.precision not in ("auto", "int8"):
+        return model, None
+    asked = model.precision == "int8"
+    if device.type != "cpu":
+        if asked:
+            raise UsageError(f"precision int8 on {device.type}; it is for CPUs; leave it out, or use --device cpu")
+        return model, None
+    verdict = found.int8_works(network) if asked or network.int8 else None
+    if verdict and verdict.works:
+        return dataclasses.replace(model, precision="int8"), None
+    if verdict and asked:
+        raise UsageError(f"precision int8: {verdict.why}; torch can do it; use --precision auto or fp32")
+    note = f"int8 is not used: {verdict.why}; torch takes about twice as long" if verdict else None
+    return dataclasses.replace(model, precision=quick_on_cpu()), note
 
 
 def is_bundle(base: str) -> bool:
@@ -76,7 +105,11 @@ def is_bundle(base: str) -> bool:
 
 
 def _refuse_hub_settings(model: ModelConfig, sampling: SamplingConfig) -> None:
-    plain = ModelConfig(base=model.base)
+    if model.precision == "fp16":
+        raise UsageError(
+            f"'{model.base}' takes no precision fp16; allowed: auto, fp32, bf16, int8; choose one of these"
+        )
+    plain = ModelConfig(base=model.base, precision=model.precision)
     for spec in dataclasses.fields(ModelConfig):
         if getattr(model, spec.name) != getattr(plain, spec.name):
             raise UsageError(f"'{model.base}' takes no {spec.name}; it is for models of the hub; leave it out")

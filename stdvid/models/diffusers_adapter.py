@@ -217,11 +217,11 @@ class HubModel:
     def _network(self, device: torch.device) -> Network:
         """What it takes, by the headers of its files."""
         config, base = self.config, located(self.config.base, "base")
-        size = self._dtype(device).itemsize
+        size = self.dtype(device).itemsize
         vae_folder = located(config.vae, "vae") if config.vae else self.folder / "vae"
         vae, unet = (read_json(folder / "config.json") for folder in (vae_folder, self.folder / "unet"))
         wide = bool(vae.get("force_upcast", vae.get("_class_name") == "AutoencoderKL"))
-        vae_size = 4 if wide and self._dtype(device) is torch.float16 else size
+        vae_size = 4 if wide and self.dtype(device) is torch.float16 else size
         if base.is_file():
             weights = {part: weight_bytes([base], size, prefixes) for part, prefixes in _IN_ONE_FILE.items()}
         else:
@@ -248,7 +248,7 @@ class HubModel:
 
         Raises ModelError if a part does not fit the others.
         """
-        dtype = self._dtype(device)
+        dtype = self.dtype(device)
         with loading(self.folder):
             pipeline = self._pipeline(dtype)
         wanted = (entry.strength, entry.start)
@@ -284,9 +284,10 @@ class HubModel:
             pipeline.unet.compile()
         return stylizer
 
-    def _dtype(self, device: torch.device) -> torch.dtype:
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """What its networks compute in on a device."""
         known = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-        if self.config.precision != "auto":
+        if self.config.precision in known:
             return known[self.config.precision]
         return torch.float32 if device.type == "cpu" else torch.float16
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
-from stdvid.models.anchor_attention import AnchorAttention, Memory
+from stdvid.models.anchor_attention import AnchorAttention, Memory, looks
 from stdvid.models.canvas import Canvas
 from stdvid.models.nano import PATCH_PX, SIZE_MULTIPLE_PX, Nano, decode, encode
+from stdvid.models.openvino_backend import Int8Unet, call_of
+from stdvid.models.openvino_trial import Examples
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import StyleCode, read_style
-from stdvid.models.stylizer import Condition, Style, Stylizer
+from stdvid.models.stylizer import Condition, Style, Stylizer, to_tensor
 
 CROPS_PER_SIDE = 3
 """A reference is read in so many squares a side."""
@@ -41,13 +44,18 @@ class Told:
 class NanoStylizer(Stylizer):
     """A nano network ready for inference.
 
-    Its weights and all states are float32; the network computes in the precision that its device is fast in.
+    Its weights and all states are float32; what the network computes in is said on the way in.
     """
 
     canvas = CANVAS
 
-    def __init__(self, model: Nano, schedule: Schedule) -> None:
-        self.model, self.schedule = model, schedule
+    def __init__(
+        self, model: Nano, schedule: Schedule, dtype: torch.dtype | None = None, int8: Int8Unet | None = None
+    ) -> None:
+        """`dtype`: that the network computes in, by default what its device is fast in; `int8`: its UNet for a CPU,
+        which then denoises in its place."""
+        self.model, self.schedule, self.int8 = model, schedule, int8
+        self.dtype = dtype or fast_dtype(self.device)
         self._attention = AnchorAttention(model.unet)
 
     @property
@@ -75,7 +83,7 @@ class NanoStylizer(Stylizer):
     ) -> Guided:
         """See `Stylizer`."""
         told: Told = condition.told
-        null, dtype = self.model.style.null(told.code), fast_dtype(self.device)
+        null, dtype = self.model.style.null(told.code), self.dtype
 
         def call(code: StyleCode, x_t: Tensor, t: Tensor) -> Tensor:
             with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
@@ -83,11 +91,50 @@ class NanoStylizer(Stylizer):
             return self.canvas.bounded(out)
 
         def styled(x_t: Tensor, t: Tensor) -> Tensor:
+            if self.int8:
+                return self._quantized(x_t, t, told, told.code, anchors, keep)
             with self._attention.looking(int(t[0]), anchors, keep):
                 return call(told.code, x_t, t)
 
-        return Guided(styled, lambda x, t: call(null, x, t), guidance)
+        def plain(x_t: Tensor, t: Tensor) -> Tensor:
+            return self._quantized(x_t, t, told, null) if self.int8 else call(null, x_t, t)
+
+        return Guided(styled, plain, guidance)
+
+    def _quantized(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        told: Told,
+        code: StyleCode,
+        anchors: Sequence[Memory] = (),
+        keep: Memory | None = None,
+    ) -> Tensor:
+        """A call in int8; what is bounded is a copy."""
+        assert self.int8 is not None
+        return self.canvas.bounded(self.int8(x_t, t, told.structure, code.expand(x_t.shape[0]), anchors, keep))
 
     def decode(self, latents: Tensor) -> Tensor:
         """See `Stylizer`."""
         return decode(latents)
+
+
+@torch.no_grad()
+def trial_calls(stylizer: NanoStylizer, t: int) -> Examples:
+    """Two small calls of a network at time `t`, of one frame and of two that see it, and its x_0 of both."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(40, 220, 96)[None, :, None] + np.linspace(-30, 30, 64)[:, None, None]
+    picture = (ramp + rng.normal(0, 20, (64, 96, 3))).clip(0, 255).astype(np.uint8)
+    style = stylizer.read_style([np.ascontiguousarray(picture[::-1])], 1.5)
+    width = int(stylizer.model.unet.config.block_out_channels[-1])
+    layers = {name: width for name in stylizer.model.unet.attn_processors if looks(name)}
+    memory: Memory = {}
+    calls, expected = [], []
+    for count, anchors in ((1, []), (2, [memory])):
+        condition = stylizer.condition(to_tensor(np.stack([picture] * count)), style, 1.0)
+        noise = torch.from_numpy(rng.standard_normal(condition.x_0.shape, np.float32))
+        x, times = stylizer.schedule.add_noise(condition.x_0, noise, torch.tensor([t])), torch.full((count,), t)
+        code: StyleCode = condition.told.code.expand(count)
+        calls.append(call_of(x, times, condition.told.structure, code, layers, anchors))
+        expected.append(stylizer.denoiser(condition, 1.0, anchors, None if anchors else memory)(x, times).numpy())
+    return calls, expected

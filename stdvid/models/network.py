@@ -7,10 +7,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """The UNet of a network once more, in int8, as a graph of OpenVINO: two files and their hashes."""
+
+    file: str
+    sha256: str
+    weights: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
 class NetworkEntry:
     """One weight file. `strength` is the eta that a student was distilled for and `start` its first time, a property
     of the weights; for a teacher `strength` is None (any will do) and `start` the last time that it was trained on.
-    With a `base` the file holds changes (LoRA) to the weights in that file."""
+    With a `base` the file holds changes (LoRA) to the weights in that file. `int8`: for CPUs, where there is one."""
 
     file: str
     sha256: str
@@ -18,6 +28,7 @@ class NetworkEntry:
     start: int
     base: str | None = None
     base_sha256: str | None = None
+    int8: Quantized | None = None
 
 
 def nearest(networks: Sequence[NetworkEntry], strength: float, name: str) -> tuple[NetworkEntry, str | None]:
