@@ -103,8 +103,8 @@ class SamplingConfig:
     strength: Annotated[float, Range(above=0, to=1)] = 0.6
     steps: Annotated[int, Range(start=1, to=1000)] = 4
     guidance: Annotated[float, Range(start=0, to=50)] = 1.0
-    style_scale: Annotated[float, Range(start=0, to=4)] = 1.5
-    style_guidance: Annotated[int, Range(start=0, to=1000)] = 24
+    style_scale: Annotated[float, Range(start=0, to=4)] = 1.0
+    style_guidance: Annotated[int, Range(start=0, to=1000)] = 0
     gamma: Annotated[float, Range(start=0, to=1)] = 0.0
     color: Annotated[float, Range(start=0, to=1)] = 1.0
     prompt: str = ""

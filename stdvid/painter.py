@@ -228,9 +228,9 @@ class Painter:
     def _denoise(self, denoiser: Denoiser, condition: Condition, index: int, following: Following | None) -> Tensor:
         """The network's picture of some frames, latents [T, C, h, w].
 
-        Where a cell is many pixels the last estimate is not refined: what is drawn follows to the pixel.
+        The last estimate is not refined: what is drawn follows instead, to the pixel.
         """
-        refined = self.times if self.stylizer.canvas.cell_px == 1 else self.times[:-2]
+        refined = self.times[:-2]
 
         def refine(x_0: Tensor, t: int) -> Tensor:
             return following.refine(x_0, t) if following and t in refined else x_0

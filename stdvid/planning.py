@@ -35,6 +35,9 @@ from stdvid.models.precision import fast_dtype
 from stdvid.painter import FOLLOWING, check_reference, working_size
 from stdvid.temporal.windows import count_windows
 
+SIDE_BY_SIDE_PIXELS = 600_000
+"""Of all frames, one a window, of the windows that are painted at a time: memory is for each of them."""
+
 BASE_MIB = 500
 ACTIVATION_BYTES_PER_PIXEL = 450
 NETWORK_SHARE_OF_MATMUL = {torch.float32: 0.7, torch.bfloat16: 0.45}
@@ -101,6 +104,15 @@ class Plan:
         """How many windows cover the clip if it has no cut; None if its length is unknown."""
         video = self.job.config.video
         return count_windows(self.frames, *video.spans) if self.frames else None
+
+    @property
+    def side_by_side(self) -> int:
+        """How many windows this machine paints at a time: of an embedded model on a CPU, as many as it has threads,
+        where windows are small and none is begun in another."""
+        if self.device.type != "cpu" or self.job.config.video.consistency == "flow" or isinstance(self.model, HubModel):
+            return 1
+        threads, room = self.job.threads or torch.get_num_threads(), SIDE_BY_SIDE_PIXELS // math.prod(self.size)
+        return max(1, min(threads, room, (self.windows or threads) // 2))
 
     @property
     def work(self) -> Work:
@@ -181,7 +193,7 @@ class Plan:
         if layout := self.layout:  # with the weights; on a card they are, and in memory they wait or pass
             return round(BASE_MIB + (window + layout.peak) / 2**20)
         guided = pixels * GUIDANCE_BYTES_PER_PIXEL if self.job.config.sampling.style_guidance else 0
-        return round(BASE_MIB + (window + activations + guided) / 2**20)
+        return round(BASE_MIB + self.side_by_side * (window + activations + guided) / 2**20)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything decided, JSON-able."""

@@ -36,10 +36,13 @@ from stdvid.media.writer import VideoWriter
 from stdvid.painter import Painter, read_reference
 from stdvid.planning import Job, Plan, plan
 from stdvid.recording import Recording, Streaming, Timed
+from stdvid.side_by_side import ThreadPainter
 from stdvid.temporal.blend import Stitcher
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
 from stdvid.window_painter import Begun, WindowPainter
+
+Workers = Painter | ThreadPainter | RemotePainter
 
 __all__ = ["Job", "Plan", "Progress", "Result", "plan", "run"]
 
@@ -128,7 +131,7 @@ def _recording(planned: Plan) -> Recording:
 
 def _record(
     planned: Plan,
-    hands: Painter | RemotePainter,
+    hands: Workers,
     recording: Recording | Streaming,
     on_progress: Callable[[Progress], None],
     stop: threading.Event,
@@ -182,9 +185,7 @@ def _record(
     return reader.notes()
 
 
-def _run_still(
-    planned: Plan, hands: Painter | RemotePainter, on_progress: Callable[[Progress], None], started: float
-) -> Result:
+def _run_still(planned: Plan, hands: Workers, on_progress: Callable[[Progress], None], started: float) -> Result:
     """A picture from a picture: nothing to go on with."""
     painter = WindowPainter(hands, planned.job.config.video)
     with (
@@ -200,7 +201,7 @@ def _run_still(
 
 
 @contextmanager
-def _hands(planned: Plan, stop: threading.Event, cluster: Cluster | None) -> Iterator[Painter | RemotePainter]:
+def _hands(planned: Plan, stop: threading.Event, cluster: Cluster | None) -> Iterator[Workers]:
     """Who paints: this process, or a cluster."""
     if cluster is not None:
         with cluster.painter(planned, stop) as hands:
@@ -209,7 +210,12 @@ def _hands(planned: Plan, stop: threading.Event, cluster: Cluster | None) -> Ite
     job = planned.job
     stylizer = planned.model.load(planned.network, planned.device, planned.work)
     style = stylizer.read_style([read_reference(path) for path in job.styles], job.config.sampling.style_scale)
-    yield Painter(stylizer, style, planned.times, job.config, planned.size, stop)
+    painter = Painter(stylizer, style, planned.times, job.config, planned.size, stop)
+    if planned.side_by_side == 1:
+        yield painter
+        return
+    with ThreadPainter(painter, planned.side_by_side) as threads:
+        yield threads
 
 
 def _progress(planned: Plan, done: int, resumed: int, elapsed_s: float) -> Progress:

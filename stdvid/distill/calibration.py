@@ -18,7 +18,7 @@ from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.openvino_backend import call_of
 from stdvid.models.stylizer import Condition, to_tensor
 
-STYLE_SCALE = 1.5
+STYLE_SCALE = 1.0
 """As in the presets."""
 
 STEPS = (4, 4, 4, 2, 4, 1)

@@ -28,4 +28,5 @@ def keep_freed_memory() -> bool:
         return False
     # large blocks in the one heap, which never shrinks: heaps of threads could not hold them
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, _STEP_BYTES), (_ARENA_MAX, 1))
-    return all([library.mallopt(name, value) == 1 for name, value in settings])
+    done = [library.mallopt(name, value) for name, value in settings]
+    return all(done)

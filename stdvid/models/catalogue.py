@@ -15,7 +15,7 @@ from stdvid.models.bundle import MANIFEST, Bundle, bundle_names, read_bundle
 from stdvid.models.diffusers_adapter import HubModel
 from stdvid.models.memory import Work
 from stdvid.models.network import NetworkEntry
-from stdvid.models.precision import quick_on_cpu
+from stdvid.models.precision import fast_dtype
 from stdvid.models.sources import is_hub_id
 from stdvid.models.stylizer import Stylizer
 
@@ -93,7 +93,7 @@ def decide_precision(
     if verdict and asked:
         raise UsageError(f"precision int8: {verdict.why}; torch can do it; use --precision auto or fp32")
     note = f"int8 is not used: {verdict.why}; torch takes about twice as long" if verdict else None
-    return dataclasses.replace(model, precision=quick_on_cpu()), note
+    return dataclasses.replace(model, precision="bf16" if fast_dtype(device) is torch.bfloat16 else "fp32"), note
 
 
 def is_bundle(base: str) -> bool:

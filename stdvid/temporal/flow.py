@@ -53,12 +53,30 @@ def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     They lead out of the picture, or going there and back does not return (Sundaram et al., "Dense point trajectories by
     GPU-accelerated large displacement optical flow", 2010, eq. 5), or lie at a boundary of motion (eq. 6).
     """
-    height, width = forward.shape[:2]
     back = warp(backward, forward)
-    gap = np.square(forward + back).sum(-1)
-    length = np.square(forward).sum(-1)
-    lost = gap > 0.01 * (length + np.square(back).sum(-1)) + 0.5
-    boundary = sum(np.square(d).sum(-1) for d in np.gradient(forward, axis=(0, 1))) > 0.01 * length + 0.002
-    x, y = np.arange(width) + forward[..., 0], np.arange(height)[:, None] + forward[..., 1]
-    outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
-    return np.asarray(lost | boundary | outside)
+    length = squared(forward)
+    lost = squared(forward + back) > 0.01 * (length + squared(back)) + 0.5
+    # steps of one pixel where np.gradient has them: at the borders; elsewhere of two
+    bordered = cv2.copyMakeBorder(forward, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    across, down = bordered[1:-1, 2:] - bordered[1:-1, :-2], bordered[2:, 1:-1] - bordered[:-2, 1:-1]
+    across[:, 1:-1] /= 2
+    down[1:-1] /= 2
+    boundary = squared(across) + squared(down) > 0.01 * length + 0.002
+    return np.asarray(lost | boundary | leads_outside(forward))
+
+
+def squared(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared lengths along the last axis, [..., C] -> [...]."""
+    total: NDArray[np.float32] = np.square(vectors[..., 0])
+    for channel in range(1, vectors.shape[-1]):
+        total += np.square(vectors[..., channel])
+    return total
+
+
+def leads_outside(flow: Flow) -> NDArray[np.bool_]:
+    """Where a flow ends beyond the picture, bool [H, W]."""
+    height, width = flow.shape[:2]
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    outside: NDArray[np.bool_] = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
+    return outside

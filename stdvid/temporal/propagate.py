@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdvid.temporal.fade import fade
-from stdvid.temporal.flow import DisFlow, Flow, Image, occluded, warp
+from stdvid.temporal.flow import DisFlow, Flow, Image, leads_outside, occluded, squared, warp
 
 Picture = NDArray[np.float32]
 
@@ -77,7 +77,7 @@ def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
     seen = ~occluded(flow, returning)
     faded = fade(image, warp(other, flow), seen)
     other = faded.of(other)
-    still = (np.hypot(flow[..., 0], flow[..., 1]) < STILL_PX) & (_gap(image, other) < STILL_RMS**2)
+    still = (squared(flow) < STILL_PX**2) & (_gap(image, other) < STILL_RMS**2)
     flow = np.where(still[..., None], np.float32(0), flow)
     trust = KEPT * (seen | still) * np.exp(-np.square(_gap(image, warp(other, flow)) / TRUST_RMS**2))
     trust *= known_before(faded.gain)
@@ -103,14 +103,14 @@ def known_before(gain: float) -> float:
 
 def _gap(image: Image, other: Image) -> Picture:
     """Squared difference of colour, 0..1, summed over channels, a little blurred: [H, W]."""
-    gap = (image.astype(np.float32) - other.astype(np.float32)) / np.float32(255)
-    return np.asarray(np.square(cv2.GaussianBlur(gap, (0, 0), 1.5)).sum(-1))
+    gap = cv2.subtract(image, other, dtype=cv2.CV_32F) / np.float32(255)
+    return squared(np.asarray(cv2.GaussianBlur(gap, (0, 0), 1.5)))
 
 
 def _detail(picture: Picture) -> tuple[Picture, Picture]:
     """What is finer than DETAIL_PX, [H, W, 3], and how strong it is around each pixel, [H, W]."""
     fine = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX)
-    energy = np.einsum("hwc,hwc->hw", fine, fine) / np.float32(picture.shape[-1])
+    energy = squared(fine) / np.float32(picture.shape[-1])
     return fine, _coarse(energy, DETAIL_AREA_PX) + np.float32(1e-6)
 
 
@@ -205,14 +205,12 @@ def carry_places(places: Picture, found: Match) -> Picture:
     """
     height, width = places.shape[:2]
     own = places_of(height, width)
-    end = own + found.flow
-    carried = continued(places, end)
-    taken = np.rint(carried)
+    carried = continued(places, own + found.flow)
+    x, y = np.rint(carried[..., 0]), np.rint(carried[..., 1])
     twin = np.zeros((height, width), bool)
     for axis in (0, 1):
-        twin |= (taken == np.roll(taken, 1, axis)).all(-1)
-    enters = ((end < 0) | (end > (width - 1, height - 1))).any(-1)
-    kept = ((found.trust[..., 0] > KEPT / 2) | enters) & ~twin
+        twin |= (x == np.roll(x, 1, axis)) & (y == np.roll(y, 1, axis))
+    kept = ((found.trust[..., 0] > KEPT / 2) | leads_outside(found.flow)) & ~twin
     return np.where(kept[..., None], carried, own)
 
 
@@ -222,10 +220,9 @@ def continued(places: Picture, at: Picture) -> Picture:
     They are never averaged, which would draw them together.
     """
     height, width = places.shape[:2]
-    nearest = np.rint(at).clip(0, (width - 1, height - 1))
-    x, y = (nearest[..., i].astype(np.int64) for i in (0, 1))
-    found: Picture = (places[y, x] + (at - nearest)).astype(np.float32)
-    return found
+    x, y = (np.rint(at[..., i]).clip(0, side - 1) for i, side in enumerate((width, height)))
+    taken = cv2.remap(places, x, y, cv2.INTER_NEAREST)
+    return np.stack([taken[..., 0] + (at[..., 0] - x), taken[..., 1] + (at[..., 1] - y)], -1)
 
 
 def noise_at(noise: Picture, places: Picture) -> Picture:

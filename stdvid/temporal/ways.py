@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stdvid.temporal.flow import DisFlow, Image, warp
+from stdvid.temporal.flow import DisFlow, Image, leads_outside, warp
 from stdvid.temporal.propagate import Match, known_before, match_both
 
 
@@ -55,7 +55,4 @@ def _further(step: Match | None, rest: Match | None) -> Match | None:
     flow = step.flow + warp(rest.flow, step.flow)
     gain = step.gain * rest.gain
     trust = np.minimum(step.trust, warp(rest.trust, step.flow)) * np.float32(known_before(gain))
-    height, width = flow.shape[:2]
-    x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
-    outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
-    return Match(flow, np.where(outside[..., None], np.float32(0), trust), gain)
+    return Match(flow, np.where(leads_outside(flow)[..., None], np.float32(0), trust), gain)
