@@ -108,7 +108,7 @@ def test_memory_by_hand_and_flat_in_duration(make: Make, clip: Clip) -> None:
 def test_the_estimate_by_hand(
     make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, guidance: float, steps: int, calls: int
 ) -> None:
-    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda device, threads: 1e9)  # a known machine
+    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda *_: 1e9)  # a known machine
     monkeypatch.setattr("stdvid.planning.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
     # two windows, 8 and 6 real frames: 14 * steps calls; with flow the 2 that they share are painted once
     video = {"window": 8, "overlap": 2, "consistency": consistency}
@@ -121,7 +121,7 @@ def test_the_estimate_by_hand(
 def test_style_guidance_is_in_the_estimate(
     make: Make, monkeypatch: pytest.MonkeyPatch, consistency: str, drawn: float
 ) -> None:
-    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda device, threads: 1e9)
+    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda *_: 1e9)
     monkeypatch.setattr("stdvid.planning.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     plain, guided = (plan(make({"sampling": {"style_guidance": n}, "video": video})).estimate_s for n in (0, 10))
@@ -150,7 +150,9 @@ def test_a_clip_of_unknown_length_is_planned_and_run_without_promises(make: Make
 def test_a_plan_repeats_what_was_asked_and_what_was_decided(make: Make, bundle: Bundle) -> None:
     job = make({"sampling": {"steps": 3, "seed": 7}, "video": {"size": 32, "consistency": "none"}}, device="cpu")
     facts = plan(job).to_dict()
-    assert facts["config"] == dataclasses.asdict(job.config)
+    assert facts["precision"] in ("fp32", "bf16")  # the bundle has no int8 network
+    settled = merge(job.config, {"model": {"precision": facts["precision"]}})
+    assert facts["config"] == dataclasses.asdict(settled)
     assert (facts["model"], facts["network"]) == ("tiny", "student_eta0.60.safetensors")
     assert (facts["strength"], facts["start_time"], facts["steps"], facts["seed"]) == (0.6, 599, 3, 7)
     assert (facts["size"], facts["consistency"], facts["device"]) == ("42x32", "none", "cpu")
