@@ -28,7 +28,7 @@ from stdvid.models.anchor_attention import Memory
 from stdvid.models.graphic import solid
 from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor
-from stdvid.style_guidance import Box, StyleGuidance
+from stdvid.style_guidance import Box, StyleGuidance, blank_places
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.propagate import match
 from stdvid.temporal.ways import Ways
@@ -215,6 +215,9 @@ class Painter:
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
         denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
         pictures = self.stylizer.decode(self._denoise(denoiser, condition, index, following))
+        if self.style.graphic.flatness:  # bare paper stays bare
+            bare = self.style.graphic.flatness * blank_places(condition.content)
+            pictures = torch.lerp(pictures, condition.content, bare)
         if following:
             pictures = following.draw(pictures, condition.content, self._draw)
         elif self._guidance:

@@ -133,7 +133,7 @@ class StyleGuidance:
             wanted = wanted_detail(content, self.details)
         wanted = [octave[(slice(None), slice(None), *map(_blocks, box))] for octave in wanted]
         if blank:
-            kept = 1 - blank * _blank(content)
+            kept = 1 - blank * blank_places(content)
             where = kept if where is None else where * kept
         drawn = image.clone()
         drawn[part] = self._descend(
@@ -208,7 +208,7 @@ def _large_enough(reference: Tensor) -> Tensor:
     return F.interpolate(reference, (height, width), mode="bilinear")
 
 
-def _blank(content: Tensor) -> Tensor:
+def blank_places(content: Tensor) -> Tensor:
     """Where there is nothing in `content` [1, 3, H, W]: [1, 1, H, W], 1 where all is alike and 0 near any detail."""
     luma = luminance(content)
     around = F.max_pool2d(luma, BLANK_PX, 1, BLANK_PX // 2) + F.max_pool2d(-luma, BLANK_PX, 1, BLANK_PX // 2)

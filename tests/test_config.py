@@ -311,7 +311,9 @@ def test_every_preset_is_complete_and_every_key_has_a_comment(name: str) -> None
     for section in dataclasses.fields(StylizeConfig):
         keys = {spec.name for spec in dataclasses.fields(getattr(config, section.name))}
         if is_bundle(config.model.base):  # the rest is for models of the hub
-            keys = {"model": {"base"}, "sampling": keys - {"prompt", "negative_prompt"}}.get(section.name, keys)
+            keys = {"model": {"base", "precision"}, "sampling": keys - {"prompt", "negative_prompt"}}.get(
+                section.name, keys
+            )
         assert set(table[section.name]) == keys
     for line in path.read_text().splitlines():
         assert not re.match(r"\w+ *=", line) or re.search(r"\s# \w", line), f"no comment: {line}"

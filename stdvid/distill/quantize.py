@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ def quantize(source: str, photos: Pool, styles: Pool, pairs: int = PAIRS) -> Ite
     Raises UsageError if there is no student or no NNCF, ModelError for a damaged bundle.
     """
     bundle = replace(read_bundle(source), precision="fp32")
+    if find_spec("nncf") is None:
+        raise UsageError("quantizing needs NNCF; it is in an extra; pip install 'stdvid[train]'")
+    if not os.access(bundle.folder, os.W_OK):
+        raise UsageError(f"'{bundle.folder}' cannot be written; a bundle of one's own can; copy it and give the copy")
     students = [entry for entry in bundle.networks if entry.strength is not None]
     if not students:
         raise UsageError(f"'{source}' has no student; a teacher paints in too many steps to be quick; distil one")
@@ -83,11 +89,9 @@ def to_graph(graph: Graph) -> Any:
 
 
 def to_int8(graph: Graph, met: Sequence[Call]) -> Any:
-    """The network as a model of OpenVINO in int8, its ranges those of the calls `met`; UsageError without NNCF."""
-    try:
-        import nncf
-    except ImportError as exc:
-        raise UsageError("quantizing needs NNCF; it is in an extra; pip install 'stdvid[train]'") from exc
+    """The network as a model of OpenVINO in int8, its ranges those of the calls `met`."""
+    import nncf
+
     with _quiet(), _safely_compiled():
         return nncf.quantize(
             to_graph(graph),
@@ -108,7 +112,7 @@ def _write(model: Any, folder: Path, entry: NetworkEntry) -> NetworkEntry:
     weights = path.with_suffix(".bin")
     for file in (path, weights):
         file.chmod(0o644)
-    return replace(entry, int8=Quantized(path.name, sha256_of(path), weights.name, sha256_of(weights)))
+    return replace(entry, int8=Quantized(path.name, sha256_of(path), weights.name, sha256_of(weights), entry.sha256))
 
 
 def _put_in_manifest(bundle: Bundle, written: NetworkEntry) -> None:

@@ -100,6 +100,11 @@ class Bundle:
         """The int8 graph of a network and its weights, verified; None where there is none."""
         if entry.int8 is None:
             return None
+        if entry.int8.of != entry.sha256:
+            raise ModelError(
+                f"'{self.folder / entry.int8.file}' is of other weights than '{entry.file}'; both have to be of one "
+                "network; make it again: stdvid distill quantize"
+            )
         wanted = [(entry.int8.file, entry.int8.sha256), (entry.int8.weights, entry.int8.weights_sha256)]
         graph, weights = (_read_verified(self.folder / name, digest) for name, digest in wanted)
         return graph, weights

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Quantized:
-    """The UNet of a network once more, in int8, as a graph of OpenVINO: two files and their hashes."""
+    """The UNet of a network once more, in int8, as a graph of OpenVINO: two files and their hashes; `of`: the hash
+    of the weights that it was made of."""
 
     file: str
     sha256: str
     weights: str
     weights_sha256: str
+    of: str
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""Windows painted side by side by threads: the frames of one after another, errors and interrupts where they belong."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from stdvid.config import StylizeConfig
+from stdvid.diffusion.schedule import cosine
+from stdvid.errors import Interrupted, ModelError
+from stdvid.media.frames import Frame
+from stdvid.models.nano import Nano
+from stdvid.models.nano_stylizer import NanoStylizer
+from stdvid.painter import Image, Painter
+from stdvid.schema import merge
+from stdvid.side_by_side import ThreadPainter
+from stdvid.temporal.windows import gather_windows
+from stdvid.window_painter import Hands, WindowPainter
+
+FRAMES, WINDOW, SIZE = 14, 4, (48, 32)
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> NanoStylizer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Nano(channels=[16, 16, 16], layers=1, heads=2, token_dim=16, vector_dim=16)
+    return NanoStylizer(model.eval().requires_grad_(False), cosine())
+
+
+def picture(index: int) -> Image:
+    scene = np.random.default_rng(5).integers(0, 256, (SIZE[1], SIZE[0] + FRAMES, 3), np.uint8)
+    return np.ascontiguousarray(scene[:, index : index + SIZE[0]])
+
+
+def painter(stylizer: NanoStylizer, mode: str) -> Painter:
+    config = merge(StylizeConfig(), {"video": {"consistency": mode, "window": WINDOW, "overlap": 1}})
+    style = stylizer.read_style([np.random.default_rng(9).integers(0, 256, (64, 64, 3), np.uint8)])
+    return Painter(stylizer, style, (599, 299, -1), config, SIZE, threading.Event())
+
+
+def painted(hands: Hands, config: StylizeConfig) -> list[np.ndarray]:
+    frames = (Frame(picture(i), i, Fraction(1, 25), i) for i in range(FRAMES))
+    windows = gather_windows(frames, WINDOW, 1)
+    return [begun.frames() for begun in WindowPainter(hands, config.video).paint_all(windows)]
+
+
+@pytest.mark.parametrize("mode", ["full", "flow", "noise", "none"])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_threads_paint_the_frames_of_one(stylizer: NanoStylizer, mode: str, workers: int) -> None:
+    alone = painter(stylizer, mode)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = painted(alone, alone.config)
+        with ThreadPainter(painter(stylizer, mode), workers) as hands:
+            found = painted(hands, alone.config)
+            assert 0 < hands.network_seconds < hands.painter.network_seconds
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == len(expected) > 3
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_where_it_is_waited_for(
+    stylizer: NanoStylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = painter(stylizer, "full")
+
+    def broken(*_: object) -> None:
+        raise ModelError("broken")
+
+    monkeypatch.setattr(own, "anchor", broken)
+    with ThreadPainter(own, 2) as hands, pytest.raises(ModelError, match="broken"):
+        painted(hands, own.config)
+
+
+def test_an_interrupt_ends_the_wait(stylizer: NanoStylizer) -> None:
+    own = painter(stylizer, "full")
+    own.stop.set()
+    with ThreadPainter(own, 2) as hands, pytest.raises(Interrupted):
+        painted(hands, own.config)
