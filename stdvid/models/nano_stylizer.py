@@ -21,7 +21,7 @@ from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import StyleCode, read_style
 from stdvid.models.stylizer import Condition, Style, Stylizer, to_tensor
 
-CROPS_PER_SIDE = 3
+CROPS_PER_SIDE = 2
 """A reference is read in so many squares a side."""
 
 BORDER_PX = 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,12 +98,15 @@ def test_a_damaged_model_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_name()["model"].status == "fail"
 
 
-def test_jemalloc_is_advised_where_it_is_not_loaded() -> None:
+def test_an_allocator_that_keeps_what_is_freed_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = by_name().get("memory")
     if not Path("/proc/self/maps").exists():
         assert finding is None
         return
     assert finding is not None
     loaded = "jemalloc" in Path("/proc/self/maps").read_text(errors="replace")
-    assert finding.status == ("ok" if loaded else "hint")
-    assert loaded or "LD_PRELOAD" in finding.hint
+    assert finding.status == ("ok" if loaded or platform.libc_ver()[0] == "glibc" else "hint")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    other = by_name()["memory"]
+    assert other.status == ("ok" if loaded else "hint")
+    assert loaded or "MALLOC_CONF" in other.hint
