@@ -215,8 +215,8 @@ class Painter:
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
         denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
         pictures = self.stylizer.decode(self._denoise(denoiser, condition, index, following))
-        if self.style.graphic.flatness:  # bare paper stays bare
-            bare = self.style.graphic.flatness * blank_places(condition.content)
+        if self.style.graphic.hatched:  # bare paper stays bare under a pen
+            bare = self.style.graphic.hatched * blank_places(condition.content)
             pictures = torch.lerp(pictures, condition.content, bare)
         if following:
             pictures = following.draw(pictures, condition.content, self._draw)
