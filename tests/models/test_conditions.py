@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stdvid.diffusion.schedule import cosine
 from stdvid.models.nano import Nano
-from stdvid.models.nano_stylizer import CANVAS, CROPS_PER_SIDE, NanoStylizer
+from stdvid.models.nano_stylizer import CANVAS, NanoStylizer
 from stdvid.models.palette import Palette
 from stdvid.models.style_encoder import style_crops
 from stdvid.models.stylizer import to_frames, to_tensor
@@ -58,7 +58,7 @@ def test_the_border_is_numpys_mirror(height: int, width: int) -> None:
 
 def test_crops_stand_where_they_should() -> None:
     ramp = torch.linspace(-1, 1, 200).expand(1, 3, 100, 200)
-    crops = style_crops(ramp, CROPS_PER_SIDE)  # squares of 50 px, left at 0, 75 and 150
+    crops = style_crops(ramp, 3)  # squares of 50 px, left at 0, 75 and 150
     means = crops.mean((1, 2, 3)).view(3, 3)
     expected = torch.stack([ramp[0, 0, 0, left : left + 50].mean() for left in (0, 75, 150)])
     torch.testing.assert_close(means, expected.expand(3, 3), atol=1e-4, rtol=0)

@@ -8,7 +8,7 @@ import torch
 
 from stdvid.diffusion.schedule import cosine
 from stdvid.models.nano import Nano, decode
-from stdvid.models.nano_stylizer import CANVAS, CROPS_PER_SIDE, NanoStylizer
+from stdvid.models.nano_stylizer import CANVAS, NanoStylizer
 from stdvid.models.precision import fast_dtype
 from stdvid.models.style_encoder import style_crops
 from stdvid.models.stylizer import to_frames, to_tensor
@@ -58,7 +58,7 @@ def test_a_style_is_scaled_from_no_style_on_its_way_and_beyond(tiny_nano: Nano) 
 def test_style_crops_cover_any_picture(shape: tuple[int, int]) -> None:
     reference = torch.zeros(1, 3, *shape)
     reference[..., -1] = 1.0
-    crops = style_crops(reference, CROPS_PER_SIDE)
+    crops = style_crops(reference, 3)
     assert crops.shape == (9, 3, 128, 128)
     assert float(crops.max()) > 0.5  # the right border is seen
 
