@@ -10,12 +10,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from clips import clip, packets, pictures, style
 from hub_server import hub
+
+if TYPE_CHECKING:
+    from stdvid.models.nano_stylizer import NanoStylizer
 
 __all__ = ["clip", "hub", "packets", "pictures", "style"]
 
@@ -105,3 +108,18 @@ def _no_generator_reseeded() -> Iterator[None]:
 def _same_state(first: Any, second: Any) -> bool:
     first_words, second_words = first["state"], second["state"]
     return first_words["pos"] == second_words["pos"] and np.array_equal(first_words["key"], second_words["key"])
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> NanoStylizer:
+    """A nano network of random weights, as small as it can be."""
+    import torch
+
+    from stdvid.diffusion.schedule import cosine
+    from stdvid.models.nano import Nano
+    from stdvid.models.nano_stylizer import NanoStylizer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Nano(channels=[16, 16, 16], layers=1, heads=2, token_dim=16, vector_dim=16)
+    return NanoStylizer(model.eval().requires_grad_(False), cosine())

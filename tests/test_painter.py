@@ -20,11 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdvid.config import StylizeConfig
-from stdvid.diffusion.schedule import cosine
 from stdvid.errors import InputError, Interrupted
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
-from stdvid.models.nano import Nano
 from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import Style
@@ -37,14 +35,6 @@ from stdvid.window_painter import WindowPainter
 
 TOLERANCE = 0.01 if fast_dtype(torch.device("cpu")) is torch.float32 else 6.0
 """Of pixel values; bfloat16 keeps 8 bits."""
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> NanoStylizer:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Nano(channels=[16, 16, 16], layers=1, heads=2, token_dim=16, vector_dim=16)
-    return NanoStylizer(model.eval().requires_grad_(False), cosine())
 
 
 def frame(index: int, look: int | None = None) -> Frame:

@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from stdvid.config import StylizeConfig
-from stdvid.diffusion.schedule import cosine
 from stdvid.errors import Interrupted, ModelError
 from stdvid.media.frames import Frame
-from stdvid.models.nano import Nano
 from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.painter import Image, Painter
 from stdvid.schema import merge
@@ -22,14 +20,6 @@ from stdvid.temporal.windows import gather_windows
 from stdvid.window_painter import Hands, WindowPainter
 
 FRAMES, WINDOW, SIZE = 14, 4, (48, 32)
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> NanoStylizer:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Nano(channels=[16, 16, 16], layers=1, heads=2, token_dim=16, vector_dim=16)
-    return NanoStylizer(model.eval().requires_grad_(False), cosine())
 
 
 def picture(index: int) -> Image:
