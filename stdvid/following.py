@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stdvid.models.anchor_attention import Memory
 from stdvid.models.canvas import Canvas
+from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import (
     Match,
     Picture,
@@ -25,37 +26,45 @@ from stdvid.temporal.propagate import (
     carry_places,
     coarser,
     continued,
-    follow,
-    follow_drawn,
-    fresh,
-    light,
     noise_at,
     places_of,
 )
+from stdvid.temporal.strokes import Drawn, detail, follow, follow_drawn, light
 
 Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
 """Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in rows and columns."""
 
 
+DRAWN = ("drawn", "lit", "detail")
+"""What a trail has once its frame is finished."""
+
+
 @dataclass
 class Trail:
     """What a painted frame hands on to others: the `places` of its noise and its `x_0`, by time t, in cells of the
-    canvas; in pixels what was `drawn` upon the last one, and the light `lit` that painting added. x_0 and drawn are
-    padded as the network sees them. `memory`: what an anchor attended to."""
+    canvas; in pixels what was `drawn` upon the last one, the light `lit` that painting added, and the strength of its
+    `detail`. x_0 and drawn are padded as the network sees them. `memory`: what an anchor attended to."""
 
     image: NDArray[np.uint8]
     places: Picture
     x_0: dict[int, Picture] = field(default_factory=dict)
     drawn: Picture | None = None
     lit: Picture | None = None
+    detail: Picture | None = None
     memory: Memory = field(default_factory=dict)
 
     def state(self) -> dict[str, NDArray[Any] | Tensor]:
         """Everything in it by name: for `of_state`."""
         state: dict[str, NDArray[Any] | Tensor] = {"image": self.image, "places": self.places}
-        state |= {name: value for name, value in (("drawn", self.drawn), ("lit", self.lit)) if value is not None}
+        state |= {name: value for name in DRAWN if (value := getattr(self, name)) is not None}
         state |= {f"x_0.{t}": value for t, value in self.x_0.items()}
         return state | {f"memory.{t}.{layer}": value for (t, layer), value in self.memory.items()}
+
+    def finished(self, inside: tuple[slice, ...]) -> Drawn:
+        """What was drawn, without its border; ValueError if the frame is not finished."""
+        if self.drawn is None or self.lit is None or self.detail is None:
+            raise ValueError("a frame is followed before it is painted")
+        return Drawn(self.drawn[inside], self.lit, self.detail)
 
     @classmethod
     def of_state(cls, state: Mapping[str, Tensor]) -> Trail:
@@ -68,7 +77,7 @@ class Trail:
             elif kind == "memory":
                 t, _, layer = rest.partition(".")
                 trail.memory[int(t), layer] = value
-        trail.drawn, trail.lit = (state[name].numpy() if name in state else None for name in ("drawn", "lit"))
+        trail.drawn, trail.lit, trail.detail = (state[name].numpy() if name in state else None for name in DRAWN)
         return trail
 
 
@@ -85,8 +94,13 @@ class Following:
 
     def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]], canvas: Canvas) -> None:
         """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
-        self.frames, self.sources, self.canvas = frames, sources, canvas
-        self._coarse = [[(trail, coarser(found, canvas.cell_px)) for trail, found in each] for each in sources]
+        self.frames, self.canvas = frames, canvas
+        self.sources = [[trail for trail, _ in each] for each in sources]
+        self._origins = [Origin([found for _, found in each]) if each else None for each in sources]
+        self._coarse = self._origins
+        if canvas.cell_px > 1:
+            cells = [[coarser(found, canvas.cell_px) for _, found in each] for each in sources]
+            self._coarse = [Origin(found) if found else None for found in cells]
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
@@ -96,12 +110,14 @@ class Following:
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
-        for picture, ours, sources in zip(_pictures(self.canvas.cells(x_0)), self.frames, self._coarse, strict=True):
+        for number, picture in enumerate(_pictures(self.canvas.cells(x_0))):
+            ours, origin = self.frames[number], self._coarse[number]
             if t in ours.x_0:
                 continue
             inside = _inside(ours.places, self.canvas.border_px // self.canvas.cell_px)
-            for theirs, found in sources:
-                picture[inside] = follow(picture[inside], theirs.x_0[t][inside], found)
+            if origin:
+                before = [theirs.x_0[t][inside] for theirs in self.sources[number]]
+                picture[inside] = follow(picture[inside], before, origin)
             ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
         return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)
 
@@ -113,32 +129,24 @@ class Following:
         """
         grounds = _pictures(contents)
         for number, picture in enumerate(_pictures(pictures)):
-            ours, sources = self.frames[number], self.sources[number]
+            ours, origin = self.frames[number], self._origins[number]
             if ours.drawn is not None:
                 continue
             inside = _inside(ours.image, self.canvas.border_px)
             ground = grounds[number][inside]
-            for theirs, found in sources:
-                if theirs.drawn is not None and theirs.lit is not None:
-                    picture[inside] = follow_drawn(picture[inside], theirs.drawn[inside], theirs.lit, found, ground)
-            where = _bordered(_new(ours, sources), picture.shape[:2], self.canvas.border_px)
+            new = np.ones((*ground.shape[:2], 1), np.float32)
+            if origin:
+                done = [trail.finished(inside) for trail in self.sources[number]]
+                picture[inside], new = follow_drawn(picture[inside], done, origin, ground), origin.new
+            where = _bordered(new, picture.shape[:2], self.canvas.border_px)
             if box := around(where):
                 started, allowed = (_tensor(array).to(pictures) for array in (picture, where))
                 picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
-            ours.drawn = picture
-            ours.lit = light(picture[inside] - ground)
+            ours.drawn, ours.lit, ours.detail = picture, light(picture[inside] - ground), detail(picture[inside])
         return torch.cat([_tensor(frame.drawn) for frame in self.frames if frame.drawn is not None]).to(pictures)
 
     def _latents(self, pictures: list[Picture]) -> Tensor:
         return self.canvas.latents(torch.cat([_tensor(picture) for picture in pictures]))
-
-
-def _new(frame: Trail, sources: Sequence[Source]) -> Picture:
-    """Where no source shows what is there, [H, W, 1], 0..1."""
-    new = np.ones((*frame.image.shape[:2], 1), np.float32)
-    for _, found in sources:
-        new = new * fresh(found)
-    return new
 
 
 def begun(image: NDArray[np.uint8], sources: Sequence[Source], canvas: Canvas) -> Trail:

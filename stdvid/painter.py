@@ -53,6 +53,9 @@ FOLLOWING = ("flow", "full")
 REFERENCE_SHORT_SIDE_PX = 320
 """References are read at the scale that the model was trained at."""
 
+REFINED = 2
+"""Estimates a frame that take over what was painted before (docs/video.md)."""
+
 FULL_SHARE = 3.0
 """Style guidance makes all of its iterations where a share of 1 / FULL_SHARE, or more, of what it draws upon is new."""
 
@@ -231,9 +234,10 @@ class Painter:
     def _denoise(self, denoiser: Denoiser, condition: Condition, index: int, following: Following | None) -> Tensor:
         """The network's picture of some frames, latents [T, C, h, w].
 
-        The last estimate is not refined: what is drawn follows instead, to the pixel.
+        Refined are the REFINED estimates before the last: what is taken over earlier drowns in noise, and of the last
+        one what is drawn follows, to the pixel.
         """
-        refined = self.times[:-2]
+        refined = self.times[:-2][-REFINED:]
 
         def refine(x_0: Tensor, t: int) -> Tensor:
             return following.refine(x_0, t) if following and t in refined else x_0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor
 from stdvid.diffusion.sampler import sample, sample_last
 from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Image, Pool, bring_down, step_rng
-from stdvid.models.anchor_attention import Memory
 from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.openvino_backend import call_of
 from stdvid.models.stylizer import Condition, to_tensor
@@ -27,55 +26,36 @@ STEPS = (4, 4, 4, 2, 4, 1)
 SIZES = ((160, 160), (144, 256), (256, 144), (192, 288))
 """Height and width of the pictures, px, one pair after the other; networks hardly know how large a picture is."""
 
-SHIFT_PX = 12
-"""How far a camera has gone from the anchor to a frame that sees it."""
-
 Call = dict[str, NDArray[np.float32]]
 """What the graph is given, by the names of its inputs."""
 
 
-def calls(
-    stylizer: NanoStylizer, layers: Mapping[str, int], photos: Pool, styles: Pool, start: int, pairs: int, seed: int = 0
-) -> Iterator[Call]:
-    """All calls of the network while `pairs` pictures are painted, and each once more in sight of the first.
-
-    `layers`: those that see anchors, with their widths; `start`: the student's first time.
-    """
+@torch.no_grad()
+def calls(stylizer: NanoStylizer, photos: Pool, styles: Pool, start: int, pairs: int, seed: int = 0) -> Iterator[Call]:
+    """All calls of the network while `pairs` pictures are painted; `start`: the student's first time."""
     for number in range(pairs):
         rng = step_rng(seed, number)
-        height, width = SIZES[number % len(SIZES)]
-        photo = _cut(photos.draw(rng), height, width + SHIFT_PX)
+        photo = _cut(photos.draw(rng), *SIZES[number % len(SIZES)])
         style = stylizer.read_style([bring_down(styles.draw(rng), 320)], STYLE_SCALE)
-        times = sampling_times(start, STEPS[number % len(STEPS)])
-        memory: Memory = {}
-        for frame, anchors in ((photo[:, :width], []), (photo[:, SHIFT_PX:], [memory])):
-            condition = stylizer.condition(to_tensor(frame[None]), style, 1.0)
-            yield from _painted(stylizer, condition, times, layers, anchors, memory, rng)
+        condition = stylizer.condition(to_tensor(photo[None]), style, 1.0)
+        yield from _painted(stylizer, condition, sampling_times(start, STEPS[number % len(STEPS)]), rng)
 
 
-@torch.no_grad()
 def _painted(
-    stylizer: NanoStylizer,
-    condition: Condition,
-    times: Sequence[int],
-    layers: Mapping[str, int],
-    anchors: list[Memory],
-    memory: Memory,
-    rng: np.random.Generator,
-) -> Iterator[Call]:
-    """The calls of one picture, which ends in `memory` if it sees no anchors."""
+    stylizer: NanoStylizer, condition: Condition, times: Sequence[int], rng: np.random.Generator
+) -> list[Call]:
+    """The calls of one picture."""
     met: list[Call] = []
-    denoiser = stylizer.denoiser(condition, 1.0, anchors, None if anchors else memory)
+    denoiser, told = stylizer.denoiser(condition), condition.told
     noise = torch.from_numpy(rng.standard_normal(condition.x_0.shape, np.float32))
 
     def recorded(x_t: Tensor, t: Tensor) -> Tensor:
-        told = condition.told
-        met.append(call_of(x_t, t, told.structure, told.code.expand(len(x_t)), layers, anchors))
+        met.append(call_of(x_t, t, told.structure, told.code))
         return denoiser(x_t, t)
 
     x = stylizer.schedule.add_noise(condition.x_0, noise, torch.tensor([times[0]]))
     sample_last(sample(recorded, x, times, stylizer.schedule))
-    yield from met
+    return met
 
 
 def _cut(image: Image, height: int, width: int) -> Image:

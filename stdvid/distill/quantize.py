@@ -27,10 +27,11 @@ from stdvid.distill.graph import Graph
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.bundle import MANIFEST, Bundle, entry_facts, read_bundle, sha256_of
 from stdvid.models.network import NetworkEntry, Quantized
+from stdvid.models.openvino_backend import INPUTS
 from stdvid.models.openvino_graph import SAFE
 
-PAIRS = 36
-"""Pictures that are painted, each once more in sight of itself."""
+PAIRS = 72
+"""Pictures that are painted."""
 
 CALLS = 96
 """Calls of these that ranges are taken from."""
@@ -56,7 +57,7 @@ def quantize(source: str, photos: Pool, styles: Pool, pairs: int = PAIRS) -> Ite
     for entry in students:
         stylizer = bundle.load(entry, torch.device("cpu"))
         graph = Graph(stylizer.model).eval()
-        met = list(calls(stylizer, graph.widths, photos, styles, entry.start, pairs))
+        met = list(calls(stylizer, photos, styles, entry.start, pairs))
         order = np.random.default_rng(0).permutation(len(met))
         used, tested = ([met[i] for i in part] for part in (order[:CALLS], order[CALLS:][:24]))
         model = to_int8(graph, used)
@@ -67,24 +68,20 @@ def quantize(source: str, photos: Pool, styles: Pool, pairs: int = PAIRS) -> Ite
 
 @torch.no_grad()
 def to_graph(graph: Graph) -> Any:
-    """The network as a model of OpenVINO, fp32, of any size; its inputs and outputs have names."""
+    """The network as a model of OpenVINO, fp32, of any size; its inputs have names."""
     import openvino
 
-    config = graph.unet.config
+    config = graph.model.unet.config
     latent, pixels = int(config.out_channels), int(config.in_channels) - int(config.out_channels)
     tokens, vector = int(config.cross_attention_dim), int(config.projection_class_embeddings_input_dim)
-    seen = [torch.ones(1, 24, width) for width in graph.widths.values()]
     example = [torch.ones(2, latent, 16, 24), torch.full((2,), 400.0), torch.ones(2, pixels, 16, 24)]
-    example += [torch.ones(2, 32, tokens), torch.ones(2, vector), *seen]
+    example += [torch.ones(2, 32, tokens), torch.ones(2, vector)]
     with _quiet():
         model = openvino.convert_model(graph, example_input=tuple(example))
     shapes: list[list[int]] = [[-1, latent, -1, -1], [-1], [-1, pixels, -1, -1], [-1, -1, tokens], [-1, vector]]
-    shapes += [[1, -1, width] for width in graph.widths.values()]
-    for port, name in zip(model.inputs, graph.inputs, strict=True):
+    for port, name in zip(model.inputs, INPUTS, strict=True):
         port.get_tensor().set_names({name})
-    for port, name in zip(model.outputs, graph.outputs, strict=True):
-        port.get_tensor().set_names({name})
-    model.reshape({name: openvino.PartialShape(s) for name, s in zip(graph.inputs, shapes, strict=True)})
+    model.reshape({name: openvino.PartialShape(s) for name, s in zip(INPUTS, shapes, strict=True)})
     return model
 
 
@@ -136,7 +133,7 @@ def _error(graph: Graph, model: Any, met: Sequence[Call]) -> float:
     errors = []
     for call in met:
         with torch.no_grad():
-            expected = graph(*(torch.from_numpy(call[name]) for name in graph.inputs))[0].numpy()
+            expected = graph(*(torch.from_numpy(call[name]) for name in INPUTS)).numpy()
         found = compiled(call)[0]
         errors.append(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
     return float(np.mean(errors))

@@ -64,17 +64,19 @@ def fade(image: Image, before: Image, seen: NDArray[np.bool_]) -> Fade:
     valid = cv2.resize(seen.astype(np.float64), small, interpolation=cv2.INTER_AREA).ravel()
     if valid.sum() < 1:
         return NONE
+    squares, products, others = ((a * b).sum(1) for a, b in ((ours, ours), (ours, theirs), (theirs, theirs)))
     weights, gain, offset = valid, 1.0, np.zeros(3)
     for tolerance in _TOLERANCES:
         total = weights.sum()
         mean_ours, mean_theirs = weights @ ours / total, weights @ theirs / total
-        variance = (weights[:, None] * (theirs - mean_theirs) ** 2).sum()
-        shared = (weights[:, None] * (theirs - mean_theirs) * (ours - mean_ours)).sum()
+        variance = weights @ others - total * mean_theirs @ mean_theirs
+        shared = weights @ products - total * mean_theirs @ mean_ours
         gain = float(np.clip(shared / variance, 0.0, _MOST_GAIN)) if variance > 1e-6 * total else 1.0
         offset = mean_ours - gain * mean_theirs
-        left = np.square(ours - gain * theirs - offset).sum(1)
+        left = squares + gain**2 * others + offset @ offset - 2 * (gain * (products - theirs @ offset) + ours @ offset)
+        left = left.clip(0)  # of rounding
         weights = valid * np.exp(-left / tolerance**2) + 1e-9
-    unchanged = np.square(ours - theirs).sum(1)
+    unchanged = (squares + others - 2 * products).clip(0)
     known = valid * (np.minimum(left, unchanged) < OUTLIER_RMS**2)
     without, remaining = (known @ np.minimum(gap, OUTLIER_RMS**2) for gap in (unchanged, left))
     enough = weights.sum() > FITTING * valid.sum() and without > known.sum() * LEAST_RMS**2

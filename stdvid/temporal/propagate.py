@@ -1,9 +1,9 @@
 """What was painted follows the motion of the source: from each frame to the next, where the next still shows it.
 
-    frame t-1 --flow--> frame t      the places of the noise move along: strokes are born on things, not on the screen
-    x_0 (t-1) --warp--> x_0 (t)      each estimate takes over that of the frame before, where the flow is trusted
+    frame t-1 --flow--> frame t      where each pixel was, and how far that is trusted
+                                     the places of the noise move along: strokes are born on things, not on the screen
 
-Nothing here knows a network: pictures are float32 [H, W, C] of any range.
+How strokes move along is in strokes.py. Pictures are float32 [H, W, C] of any range.
 """
 
 from __future__ import annotations
@@ -32,18 +32,8 @@ It falls steeply: what is half old and half new is neither sharp nor in place.
 STILL_PX, STILL_RMS = 0.25, 0.01
 """Shorter flows are the noise of a thing at rest, unless colours (0..1, summed over channels) say that it moves."""
 
-DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
-"""Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
-DETAIL_GAIN a frame at most."""
-
 SPECK_PX, MARGIN_PX, LEAST_PX, GRID_PX = 5, 24, 96, 16
 """What is drawn upon: nothing smaller than a speck, with a margin, no rectangle with a shorter side, on a grid."""
-
-SMALLEST_PX = 32
-"""Smaller pictures are blurred as they are."""
-
-LIGHT_PX = 8.0
-"""Standard deviation of the blur that parts light, which is always new, from strokes."""
 
 BRIGHTER = 0.2
 """Growth of contrast at which the trust in a match has fallen to 1/e: a fade-in shows what was hidden before."""
@@ -105,71 +95,6 @@ def _gap(image: Image, other: Image) -> Picture:
     """Squared difference of colour, 0..1, summed over channels, a little blurred: [H, W]."""
     gap = cv2.subtract(image, other, dtype=cv2.CV_32F) / np.float32(255)
     return squared(np.asarray(cv2.GaussianBlur(gap, (0, 0), 1.5)))
-
-
-def _detail(picture: Picture) -> tuple[Picture, Picture]:
-    """What is finer than DETAIL_PX, [H, W, 3], and how strong it is around each pixel, [H, W]."""
-    fine = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX)
-    energy = squared(fine) / np.float32(picture.shape[-1])
-    return fine, _coarse(energy, DETAIL_AREA_PX) + np.float32(1e-6)
-
-
-def _coarse(picture: Picture, sigma_px: float) -> Picture:
-    """A wide Gaussian blur, made at a quarter of the size, where it looks the same and costs little."""
-    height, width = picture.shape[:2]
-    if min(height, width) < SMALLEST_PX:
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px))
-    small = cv2.resize(picture, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma_px / 4), (width, height)).astype(np.float32, copy=False)
-
-
-def _sharpened(picture: Picture, strength: Picture) -> Picture:
-    """`picture` with detail of `strength` [H, W]: being moved again and again has blurred it."""
-    fine, ours = _detail(picture)
-    gain = np.sqrt(strength / ours).clip(1, DETAIL_GAIN)
-    sharper: Picture = picture + (gain - 1)[..., None] * fine
-    return sharper
-
-
-def _moved(picture: Picture, found: Match, interpolation: int = cv2.INTER_LINEAR) -> Picture:
-    """A picture of the frame before, where and as strong as it is now."""
-    return warp(picture, found.flow, interpolation) * np.float32(found.gain)
-
-
-def follow(x: Picture, before: Picture, found: Match) -> Picture:
-    """`x` [H, W, 3], taking over the strokes of `before` as far as the match is trusted.
-
-    Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once.
-    """
-    moved = _sharpened(_moved(before, found, cv2.INTER_LANCZOS4), _detail(x)[1])
-    moved = moved + light(x - moved)
-    result: Picture = x + found.trust * (moved - x)
-    return result
-
-
-def follow_drawn(x: Picture, before: Picture, lit: Picture, found: Match, ground: Picture) -> Picture:
-    """As `follow`, where `before` is finished, and `x` is not yet.
-
-    What was drawn stays: its detail keeps the strength that it had, and nothing of `x` is mixed in where the match is
-    trusted. Light and colour follow `ground` [H, W, 3], the frame before anything is painted; the light that painting
-    added to that, `lit` [H, W, 3], moves along.
-    """
-    strength = warp(_detail(before)[1][..., None], found.flow)[..., 0] * np.float32(found.gain**2)
-    moved = _sharpened(_moved(before, found, cv2.INTER_LANCZOS4), strength)
-    moved = moved + light(ground - moved) + _moved(lit, found)
-    result: Picture = x + found.trust / KEPT * (moved - x)
-    return result
-
-
-def light(picture: Picture) -> Picture:
-    """What is coarser than LIGHT_PX."""
-    return _coarse(picture, LIGHT_PX)
-
-
-def fresh(found: Match) -> Picture:
-    """Where nothing was taken over, [H, W, 1], 0..1."""
-    share: Picture = 1 - found.trust / KEPT
-    return share
 
 
 def around(fresh: Picture) -> tuple[slice, slice] | None:

@@ -10,7 +10,9 @@ import pytest
 
 from stdvid.temporal.fade import NONE, fade
 from stdvid.temporal.flow import DisFlow, Image
-from stdvid.temporal.propagate import KEPT, follow, match
+from stdvid.temporal.origin import Origin
+from stdvid.temporal.propagate import KEPT, match
+from stdvid.temporal.strokes import follow
 from stdvid.temporal.ways import Ways
 
 HEIGHT, WIDTH = 96, 128
@@ -62,7 +64,8 @@ def test_a_fade_out_is_followed_with_the_contrast_that_is_left(colour: int) -> N
     found = match(now, before, DisFlow())
     assert np.median(found.trust) > 0.9 * KEPT
     paint, flat = (texture(5) / 127.5 - 1).astype(np.float32), np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    weaker, unfaded = (follow(flat, paint, way)[20:-20, 20:-20] for way in (found, replace(found, gain=1.0)))
+    ways = (found, replace(found, gain=1.0))
+    weaker, unfaded = (follow(flat, [paint], Origin([way]))[20:-20, 20:-20] for way in ways)
     np.testing.assert_allclose(weaker, 0.75 * unfaded, atol=0.01)
 
 

@@ -7,24 +7,21 @@ import numpy as np
 import pytest
 
 from stdvid.temporal.flow import DisFlow, Image
+from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import (
     KEPT,
     LEAST_PX,
-    LIGHT_PX,
     MARGIN_PX,
     Match,
     Picture,
     around,
     carry_places,
     continued,
-    follow,
-    follow_drawn,
-    fresh,
-    light,
     match,
     noise_at,
     places_of,
 )
+from stdvid.temporal.strokes import LIGHT_PX, Drawn, detail, follow, follow_drawn, light
 
 HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
 
@@ -54,7 +51,7 @@ UNCOVERED = (slice(TOP + 4, TOP + SQUARE - 4), slice(LEFT, LEFT + STEP))
 def test_paint_moves_with_the_square_and_what_it_uncovers_is_new() -> None:
     before, now = scene(LEFT), scene(LEFT + STEP)
     found, old, new = match(now, before, DisFlow()), painting(), np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    result, strokes = follow(new, old, found), old - cv2.GaussianBlur(old, (0, 0), LIGHT_PX)
+    result, strokes = follow(new, [old], Origin([found])), old - cv2.GaussianBlur(old, (0, 0), LIGHT_PX)
     assert float(np.abs(result[INSIDE] - strokes[CAME_FROM]).mean()) < 0.3 * float(np.abs(strokes[CAME_FROM]).mean())
     assert float(np.abs(result[:20] - strokes[:20]).mean()) < 0.1 * float(np.abs(strokes[:20]).mean())
     assert float(np.abs(result[UNCOVERED]).mean()) < 0.25 * float(np.abs(strokes[UNCOVERED]).mean())
@@ -68,7 +65,7 @@ def test_another_picture_is_not_followed() -> None:
 
 def test_a_change_of_light_is_there_at_once_and_strokes_stay() -> None:
     still, old = match(scene(LEFT), scene(LEFT), DisFlow()), painting()
-    lighter = follow(painting(6) + np.float32(0.2), old, still)
+    lighter = follow(painting(6) + np.float32(0.2), [old], Origin([still]))
     assert float(lighter.mean() - painting(6).mean()) == pytest.approx(0.2, abs=0.01)
     fine = [picture - cv2.GaussianBlur(picture, (0, 0), 2) for picture in (lighter, old)]
     assert float(np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1]) > 0.9
@@ -115,7 +112,7 @@ def test_detail_neither_fades_nor_grows_over_a_long_pan() -> None:
     picture = first = rng.normal(0, 0.3, (64, 64, 3)).astype(np.float32)
     for _ in range(300):
         fresh = rng.normal(0, 0.3, (64, 64, 3)).astype(np.float32)
-        picture = follow(fresh, picture, pan).clip(-1.1, 1.1)
+        picture = follow(fresh, [picture], Origin([pan])).clip(-1.1, 1.1)
     assert 0.7 < float(picture.std() / first.std()) < 1.4
 
 
@@ -146,22 +143,26 @@ def resting(trust: float = KEPT) -> Match:
     return Match(np.zeros((HEIGHT, WIDTH, 2), np.float32), np.full((HEIGHT, WIDTH, 1), trust, np.float32))
 
 
+def finished(picture: Picture, lit: Picture) -> Drawn:
+    return Drawn(picture, lit, detail(picture))
+
+
 def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
     x, drawn = painting(5), painting(5) + 0.3 * painting(6)
     lit, now = light(drawn - x), drawn
     for _ in range(60):
-        now = follow_drawn(x, now, lit, resting(), x)
+        now = follow_drawn(x, [finished(now, lit)], Origin([resting()]), x)
         lit = light(now - x)
     assert float(np.abs(now - drawn).mean()) < 0.1 * float(np.abs(drawn - x).mean())
-    other = follow(x, drawn, resting())  # what the network gives comes back in
+    other = follow(x, [drawn], Origin([resting()]))  # what the network gives comes back in
     for _ in range(60):
-        other = follow(x, other, resting())
+        other = follow(x, [other], Origin([resting()]))
     assert float(np.abs(other - x).mean()) < 0.5 * float(np.abs(drawn - x).mean())
 
 
 def test_new_light_reaches_what_was_drawn() -> None:
     x, drawn = painting(5), painting(6)
-    brighter = follow_drawn(x + 0.3, drawn, light(drawn - x), resting(), x + 0.3)
+    brighter = follow_drawn(x + 0.3, [finished(drawn, light(drawn - x))], Origin([resting()]), x + 0.3)
     assert float((brighter - drawn).mean()) == pytest.approx(0.3, abs=0.01)
     assert float((brighter - drawn).std()) < 0.05
 
@@ -172,15 +173,15 @@ def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
     half, flat, now = resting(), np.zeros_like(drawn), drawn
     half.flow[..., 0] = 0.5
     for _ in range(40):
-        now = follow_drawn(flat, now, np.zeros_like(drawn), half, flat)
+        now = follow_drawn(flat, [finished(now, np.zeros_like(drawn))], Origin([half]), flat)
     middle = (slice(16, -16), slice(40, -40))
     kept = float(now[middle].std() / drawn[middle].std())
     assert 0.7 < kept < 1.2
 
 
 def test_fresh_is_what_is_not_taken_over() -> None:
-    assert float(fresh(resting()).max()) == pytest.approx(0, abs=1e-6)
-    assert float(fresh(resting(0.0)).min()) == 1
+    assert float(Origin([resting()]).new.max()) == pytest.approx(0, abs=1e-6)
+    assert float(Origin([resting(0.0)]).new.min()) == 1
 
 
 def test_the_rectangle_around_what_is_fresh() -> None:

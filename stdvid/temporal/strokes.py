@@ -1,0 +1,93 @@
+"""Painted strokes are taken over: moved to where their things are now, as sharp as they were, in the light of now.
+
+    pictures painted before --origin--> moved --sharpened--> light of the new picture + strokes of the old
+
+Pictures are float32 [H, W, 3] of any range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stdvid.temporal.flow import squared
+from stdvid.temporal.origin import Origin
+from stdvid.temporal.propagate import Picture
+
+DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
+"""Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
+DETAIL_GAIN a frame at most."""
+
+SMALLEST_PX = 32
+"""Smaller pictures are blurred as they are."""
+
+LIGHT_PX = 8.0
+"""Standard deviation of the blur that parts light, which is always new, from strokes."""
+
+
+def follow(x: Picture, befores: Sequence[Picture], origin: Origin) -> Picture:
+    """`x` [H, W, 3], taking over the strokes of `befores` as far as their `origin` is trusted.
+
+    Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once.
+    """
+    moved = _sharpened(origin.moved(befores, cv2.INTER_LANCZOS4), detail(x))
+    moved += light(x - moved)
+    result: Picture = x + origin.trust * (moved - x)
+    return result
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A finished frame: its `picture` [H, W, 3], the light `lit` [H, W, 3] that painting added, and its `detail`."""
+
+    picture: Picture
+    lit: Picture
+    detail: Picture
+
+
+def follow_drawn(x: Picture, befores: Sequence[Drawn], origin: Origin, ground: Picture) -> Picture:
+    """As `follow`, where `befores` are finished, and `x` is not yet.
+
+    What was drawn stays: its detail keeps the strength that it had, and nothing of `x` is mixed in where the match is
+    trusted. Light and colour follow `ground` [H, W, 3], the frame before anything is painted; the light that painting
+    added to that moves along.
+    """
+    strength = origin.moved([drawn.detail for drawn in befores], power=2)
+    moved = _sharpened(origin.moved([drawn.picture for drawn in befores], cv2.INTER_LANCZOS4), strength)
+    moved += light(ground - moved) + origin.moved([drawn.lit for drawn in befores])
+    result: Picture = x + (1 - origin.new) * (moved - x)
+    return result
+
+
+def light(picture: Picture) -> Picture:
+    """What is coarser than LIGHT_PX."""
+    return _coarse(picture, LIGHT_PX)
+
+
+def detail(picture: Picture) -> Picture:
+    """How strong what is finer than DETAIL_PX is around each pixel, squared, [H, W]."""
+    return _strength(picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX))
+
+
+def _strength(fine: Picture) -> Picture:
+    return _coarse(squared(fine) / np.float32(fine.shape[-1]), DETAIL_AREA_PX) + np.float32(1e-6)
+
+
+def _sharpened(picture: Picture, strength: Picture) -> Picture:
+    """`picture` with detail of `strength` [H, W]: being moved again and again has blurred it."""
+    fine = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX)
+    gain = np.sqrt(strength / _strength(fine)).clip(1, DETAIL_GAIN)
+    sharper: Picture = picture + (gain - 1)[..., None] * fine
+    return sharper
+
+
+def _coarse(picture: Picture, sigma_px: float) -> Picture:
+    """A wide Gaussian blur, made at a quarter of the size, where it looks the same and costs little."""
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST_PX:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px))
+    small = cv2.resize(picture, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma_px / 4), (width, height)).astype(np.float32, copy=False)

@@ -1,0 +1,65 @@
+"""Pixels of one frame taken from several others."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from stdvid.temporal.flow import warp
+from stdvid.temporal.origin import Origin
+from stdvid.temporal.propagate import KEPT, Match, Picture
+
+HEIGHT, WIDTH = 37, 53
+
+
+def matched(x: float, trust: Picture | float, gain: float = 1.0) -> Match:
+    """A frame that has moved by `x` pixels."""
+    flow = np.full((HEIGHT, WIDTH, 2), (x, 0.4), np.float32)
+    return Match(flow, np.broadcast_to(np.float32(trust), (HEIGHT, WIDTH, 1)).copy(), gain)
+
+
+def pictures(count: int) -> list[Picture]:
+    return list(np.random.default_rng(0).normal(0, 1, (count, HEIGHT, WIDTH, 3)).astype(np.float32))
+
+
+def left_half() -> Picture:
+    """Trust in the left half alone."""
+    trust = np.zeros((HEIGHT, WIDTH, 1), np.float32)
+    trust[:, : WIDTH // 2] = KEPT
+    return trust
+
+
+@pytest.mark.parametrize("interpolation", [cv2.INTER_LINEAR, cv2.INTER_LANCZOS4])
+def test_of_one_frame_it_is_that_frame_warped(interpolation: int) -> None:
+    found, [picture] = matched(2.3, KEPT), pictures(1)
+    moved = Origin([found]).moved([picture], interpolation)
+    np.testing.assert_array_equal(moved, warp(picture, found.flow, interpolation))
+    flat = Origin([found]).moved([np.ascontiguousarray(picture[..., 0])], interpolation)
+    np.testing.assert_array_equal(flat, moved[..., 0])
+
+
+def test_the_last_frame_goes_before_the_others_where_it_is_trusted() -> None:
+    matches, given = [matched(1.0, KEPT), matched(-3.0, left_half())], pictures(2)
+    origin = Origin(matches)
+    moved, (first, last) = origin.moved(given), (warp(p, m.flow) for p, m in zip(given, matches, strict=True))
+    np.testing.assert_array_equal(moved[:, : WIDTH // 2], last[:, : WIDTH // 2])
+    np.testing.assert_array_equal(moved[:, WIDTH // 2 :], first[:, WIDTH // 2 :])
+    assert float(origin.new.max()) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_no_frame_shows_is_new() -> None:
+    origin = Origin([matched(0, left_half()), matched(2, left_half() / 2)])
+    np.testing.assert_array_equal(origin.new[:, WIDTH // 2 :], 1)
+    np.testing.assert_array_equal(origin.trust[:, WIDTH // 2 :], 0)
+    assert float(origin.new[:, : WIDTH // 2].max()) == pytest.approx(0, abs=1e-6)
+
+
+def test_contrast_that_a_fade_has_left() -> None:
+    matches, given = [matched(1.0, KEPT, 0.5), matched(0.0, left_half())], pictures(2)
+    moved, squared = (Origin(matches).moved(given, power=power) for power in (1, 2))
+    np.testing.assert_allclose(
+        moved[:, WIDTH // 2 :], 0.5 * warp(given[0], matches[0].flow)[:, WIDTH // 2 :], rtol=1e-6
+    )
+    np.testing.assert_allclose(squared[:, WIDTH // 2 :], 0.5 * moved[:, WIDTH // 2 :], rtol=1e-6)
+    np.testing.assert_array_equal(moved[:, : WIDTH // 2], squared[:, : WIDTH // 2])
