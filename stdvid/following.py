@@ -29,7 +29,7 @@ from stdvid.temporal.propagate import (
     noise_at,
     places_of,
 )
-from stdvid.temporal.strokes import Drawn, detail, follow, follow_drawn, light
+from stdvid.temporal.strokes import Drawn, detail, follow, follow_drawn, fresh, light
 
 Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
 """Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in rows and columns."""
@@ -94,13 +94,9 @@ class Following:
 
     def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]], canvas: Canvas) -> None:
         """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
-        self.frames, self.canvas = frames, canvas
-        self.sources = [[trail for trail, _ in each] for each in sources]
-        self._origins = [Origin([found for _, found in each]) if each else None for each in sources]
-        self._coarse = self._origins
-        if canvas.cell_px > 1:
-            cells = [[coarser(found, canvas.cell_px) for _, found in each] for each in sources]
-            self._coarse = [Origin(found) if found else None for found in cells]
+        self.frames, self.sources, self.canvas = frames, sources, canvas
+        cells = [[coarser(found, canvas.cell_px) for _, found in each] for each in sources]
+        self._origins = [Origin(found) if found else None for found in cells]
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
@@ -111,12 +107,12 @@ class Following:
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
         for number, picture in enumerate(_pictures(self.canvas.cells(x_0))):
-            ours, origin = self.frames[number], self._coarse[number]
+            ours, origin = self.frames[number], self._origins[number]
             if t in ours.x_0:
                 continue
             inside = _inside(ours.places, self.canvas.border_px // self.canvas.cell_px)
             if origin:
-                before = [theirs.x_0[t][inside] for theirs in self.sources[number]]
+                before = [theirs.x_0[t][inside] for theirs, _ in self.sources[number]]
                 picture[inside] = follow(picture[inside], before, origin)
             ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
         return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)
@@ -129,15 +125,15 @@ class Following:
         """
         grounds = _pictures(contents)
         for number, picture in enumerate(_pictures(pictures)):
-            ours, origin = self.frames[number], self._origins[number]
+            ours = self.frames[number]
             if ours.drawn is not None:
                 continue
             inside = _inside(ours.image, self.canvas.border_px)
             ground = grounds[number][inside]
             new = np.ones((*ground.shape[:2], 1), np.float32)
-            if origin:
-                done = [trail.finished(inside) for trail in self.sources[number]]
-                picture[inside], new = follow_drawn(picture[inside], done, origin, ground), origin.new
+            for theirs, found in self.sources[number]:
+                picture[inside] = follow_drawn(picture[inside], theirs.finished(inside), found, ground)
+                new *= fresh(found)
             where = _bordered(new, picture.shape[:2], self.canvas.border_px)
             if box := around(where):
                 started, allowed = (_tensor(array).to(pictures) for array in (picture, where))

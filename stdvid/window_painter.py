@@ -104,7 +104,9 @@ class WindowPainter:
     def begin(self, window: Window, frames: list[Frame]) -> Begun:
         """Begin with the next window; padding is not computed."""
         images, hands = stacked(frames[: window.n_frames]), self.hands
-        if self._shot is None or window.index == 0 or self.mode not in FOLLOWING:
+        if self.mode not in FOLLOWING:
+            self._shot = _Shot(hands.look(images), plain=False)
+        elif self._shot is None or window.index == 0:
             self._shot = _Shot(hands.look(images), plain(images))
         elif self._shot.plain:
             self._shot.look, self._shot.plain = hands.look(images), plain(images)

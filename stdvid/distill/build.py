@@ -125,8 +125,8 @@ def load_network(source: str, strength: float) -> tuple[Nano, dict[str, Any]]:
         apply_lora(trained.model, trained.lora)
         return trained.model, facts
     bundle = read_bundle(source)
-    stylizer = bundle.load(bundle.network_for(strength)[0], torch.device("cpu"))
-    return stylizer.model.requires_grad_(True), {"architecture": bundle.architecture}
+    model = bundle.network(bundle.network_for(strength)[0])
+    return model.eval().requires_grad_(True), {"architecture": bundle.architecture}
 
 
 def load_entrant(source: str, strength: float, name: str = "") -> Entrant:

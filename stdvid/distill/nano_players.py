@@ -12,7 +12,8 @@ from torch import Tensor
 
 from stdvid.distill.bank import stack
 from stdvid.distill.slots import Slot
-from stdvid.models.nano import Nano, decode, encode
+from stdvid.models.nano import Nano
+from stdvid.models.patches import decode, encode
 from stdvid.models.style_encoder import StyleCode
 from stdvid.models.texture import texture_statistics
 

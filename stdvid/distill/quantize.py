@@ -25,6 +25,7 @@ from stdvid.distill.calibration import Call, calls
 from stdvid.distill.data import Pool
 from stdvid.distill.graph import Graph
 from stdvid.errors import ModelError, UsageError
+from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.bundle import MANIFEST, Bundle, entry_facts, read_bundle, sha256_of
 from stdvid.models.network import NetworkEntry, Quantized
 from stdvid.models.openvino_backend import INPUTS
@@ -51,12 +52,13 @@ def quantize(source: str, photos: Pool, styles: Pool, pairs: int = PAIRS) -> Ite
         raise UsageError("quantizing needs NNCF; it is in an extra; pip install 'stdvid[train]'")
     if not os.access(bundle.folder, os.W_OK):
         raise UsageError(f"'{bundle.folder}' cannot be written; a bundle of one's own can; copy it and give the copy")
+    keep_freed_memory()
     students = [entry for entry in bundle.networks if entry.strength is not None]
     if not students:
         raise UsageError(f"'{source}' has no student; a teacher paints in too many steps to be quick; distil one")
     for entry in students:
         stylizer = bundle.load(entry, torch.device("cpu"))
-        graph = Graph(stylizer.model).eval()
+        graph = Graph(bundle.network(entry)).eval()
         met = list(calls(stylizer, photos, styles, entry.start, pairs))
         order = np.random.default_rng(0).permutation(len(met))
         used, tested = ([met[i] for i in part] for part in (order[:CALLS], order[CALLS:][:24]))

@@ -15,8 +15,8 @@ from stdvid.distill.ahead import Ahead
 from stdvid.distill.bank import Trajectory
 from stdvid.distill.data import Pool, random_crop, torch_generator
 from stdvid.distill.settings import StudentLoss
-from stdvid.models.nano import encode
 from stdvid.models.palette import ColourMap, Palette
+from stdvid.models.patches import encode
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX
 

@@ -22,7 +22,8 @@ from stdvid.distill.nano_players import X0_LIMIT
 from stdvid.distill.settings import StudentLoss
 from stdvid.distill.slots import Slot, SlotSource
 from stdvid.metrics.features import STRIDE_PX, LiteFeatures
-from stdvid.models.nano import Nano, decode
+from stdvid.models.nano import Nano
+from stdvid.models.patches import decode
 from stdvid.models.style_encoder import read_style
 from stdvid.picture_losses import (
     LEAST_CALM,

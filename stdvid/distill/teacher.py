@@ -20,7 +20,8 @@ from stdvid.distill.ahead import Ahead
 from stdvid.distill.data import Pool, random_crop, step_rng
 from stdvid.distill.settings import TeacherSettings
 from stdvid.distill.sheets import Sheet
-from stdvid.models.nano import Nano, encode
+from stdvid.models.nano import Nano
+from stdvid.models.patches import encode
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import STYLE_CROP_PX
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -27,11 +28,14 @@ from stdvid.models.embedded import bundle_folder
 from stdvid.models.embedded import bundle_names as bundle_names
 from stdvid.models.lora import apply_lora
 from stdvid.models.memory import Work
-from stdvid.models.nano import Nano
 from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer, trial_calls
 from stdvid.models.network import NetworkEntry, Quantized, nearest
-from stdvid.models.openvino_backend import Int8Unet
+from stdvid.models.openvino_backend import Int8Nano, Int8Unet
 from stdvid.models.openvino_trial import Examples, Verdict, verdict
+from stdvid.models.style_encoder import StyleEncoder
+
+if TYPE_CHECKING:
+    from stdvid.models.nano import Nano
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
@@ -114,24 +118,46 @@ class Bundle:
 
         It is so small that it does the same whatever the `work`.
         """
-        int8 = None
-        if self.precision == "int8":
-            graph = self.graph(entry)
-            if graph is None or entry.int8 is None:
-                raise ModelError(f"'{self.name}' has no int8 network; stdvid distill quantize makes one; or use fp32")
-            int8 = Int8Unet(*graph, torch.get_num_threads(), str(self.folder / entry.int8.file))
+        model = self._int8(entry) if self.precision == "int8" else self.network(entry)
+        model.to(device).eval().requires_grad_(False)
+        return NanoStylizer(model, self.load_schedule(), _DTYPES.get(self.precision))
+
+    def network(self, entry: NetworkEntry) -> Nano:
+        """A network as torch has it, verified; ModelError if it is damaged."""
+        from stdvid.models.nano import Nano
+
         weights, *changes = self._files(entry)
-        try:
+        with self._fitting(entry):
             model = Nano(**self.architecture)
-            model.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
+            model.load_state_dict(_weights(weights))
             for path in changes:
                 apply_lora(model, load_file(path))
+        return model
+
+    def _int8(self, entry: NetworkEntry) -> Int8Nano:
+        graph = self.graph(entry)
+        if graph is None or entry.int8 is None:
+            raise ModelError(f"'{self.name}' has no int8 network; stdvid distill quantize makes one; or use fp32")
+        unet = Int8Unet(*graph, torch.get_num_threads(), str(self.folder / entry.int8.file))
+        if entry.base is not None:  # of low-rank changes, which may be the encoder's too
+            return Int8Nano(self.network(entry).style, unet)
+        [weights] = self._files(entry)
+        with self._fitting(entry):
+            encoder = StyleEncoder(self.architecture["token_dim"], self.architecture["vector_dim"])
+            tensors = _weights(weights).items()
+            encoder.load_state_dict({k.removeprefix("style."): v for k, v in tensors if k.startswith("style.")})
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Int8Nano(encoder, unet)
+
+    @contextmanager
+    def _fitting(self, entry: NetworkEntry) -> Iterator[None]:
+        """Within it what does not fit its manifest is a ModelError."""
+        try:
+            yield
         except (RuntimeError, TypeError, KeyError, SafetensorError) as exc:
             raise ModelError(
                 f"'{self.folder / entry.file}' does not fit its manifest; reinstall stdvid or export the bundle again"
             ) from exc
-        model.to(device).eval().requires_grad_(False)
-        return NanoStylizer(model, self.load_schedule(), _DTYPES.get(self.precision), int8)
 
     def int8_works(self, entry: NetworkEntry) -> Verdict:
         """Whether this machine runs the int8 network of an entry that has one; the first time it is tried out.
@@ -151,6 +177,10 @@ class Bundle:
     def load_schedule(self) -> Schedule:
         """The noise schedule."""
         return SCHEDULES[self.schedule]()
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in load_file(path).items()}
 
 
 def read_bundle(base: str) -> Bundle:

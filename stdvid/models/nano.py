@@ -12,17 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from stdvid.models.patches import PATCH_PX
 from stdvid.models.style_encoder import StyleCode, StyleEncoder
-
-PATCH_PX = 4
-"""Side of the pixel block that becomes one latent position."""
-
-SIZE_MULTIPLE_PX = 16
-"""Working width and height must be multiples of this: the patch times two halvings in the network."""
 
 DEFAULT_ARCHITECTURE: dict[str, Any] = {
     "channels": [64, 96, 128],
@@ -31,16 +25,6 @@ DEFAULT_ARCHITECTURE: dict[str, Any] = {
     "token_dim": 128,
     "vector_dim": 256,
 }
-
-
-def encode(images: Tensor) -> Tensor:
-    """Pixels [N, C, H, W] to latents [N, 16 C, H/4, W/4]; lossless."""
-    return F.pixel_unshuffle(images, PATCH_PX)
-
-
-def decode(latents: Tensor) -> Tensor:
-    """Inverse of `encode`."""
-    return F.pixel_shuffle(latents, PATCH_PX)
 
 
 class Nano(nn.Module):

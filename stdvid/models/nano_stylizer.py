@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,13 +15,16 @@ from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.anchor_attention import Memory
 from stdvid.models.canvas import Canvas
-from stdvid.models.nano import PATCH_PX, SIZE_MULTIPLE_PX, Nano, decode, encode
-from stdvid.models.openvino_backend import Int8Unet, call_of
+from stdvid.models.openvino_backend import Int8Nano, call_of
 from stdvid.models.openvino_trial import Examples
+from stdvid.models.patches import PATCH_PX, SIZE_MULTIPLE_PX, decode, encode
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import StyleCode, read_style
 from stdvid.models.stylizer import Condition, Style, Stylizer, to_tensor
+
+if TYPE_CHECKING:
+    from stdvid.models.nano import Nano
 
 CROPS_PER_SIDE = 2
 """A reference is read in so many squares a side."""
@@ -50,12 +54,9 @@ class NanoStylizer(Stylizer):
 
     canvas = CANVAS
 
-    def __init__(
-        self, model: Nano, schedule: Schedule, dtype: torch.dtype | None = None, int8: Int8Unet | None = None
-    ) -> None:
-        """`dtype`: that the network computes in, by default what its device is fast in; `int8`: its UNet for a CPU,
-        which then denoises in its place."""
-        self.model, self.schedule, self.int8 = model, schedule, int8
+    def __init__(self, model: Nano | Int8Nano, schedule: Schedule, dtype: torch.dtype | None = None) -> None:
+        """`dtype`: that the network computes in, by default what its device is fast in."""
+        self.model, self.schedule = model, schedule
         self.dtype = dtype or fast_dtype(self.device)
 
     @property
@@ -87,12 +88,9 @@ class NanoStylizer(Stylizer):
         null, dtype = self.model.style.null(told.code), self.dtype
 
         def call(code: StyleCode, x_t: Tensor, t: Tensor) -> Tensor:
-            code = code.expand(len(x_t))
-            if self.int8:
-                return self.canvas.bounded(self.int8(x_t, t, told.structure, code))  # a copy
             with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-                out: Tensor = self.model(x_t, t, told.structure, code)
-            return self.canvas.bounded(out)
+                out: Tensor = self.model(x_t, t, told.structure, code.expand(len(x_t)))
+            return self.canvas.bounded(out)  # a copy
 
         return Guided(partial(call, told.code), partial(call, null), guidance)
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from stdvid.errors import ModelError
 from stdvid.models.openvino_graph import compiled
-from stdvid.models.style_encoder import StyleCode
+from stdvid.models.style_encoder import StyleCode, StyleEncoder
 
 INPUTS = ("x_t", "t", "structure", "tokens", "vector")
 """Of a graph, in this order; its output is x_0."""
@@ -48,6 +48,18 @@ class Int8Unet:
             words = " ".join(str(exc).split())[:160]
             raise ModelError(f"'{self.name}' failed ({words}); OpenVINO has to run it; use --precision fp32") from exc
         return torch.from_numpy(results[0])
+
+
+class Int8Nano(nn.Module):
+    """A nano network whose UNet OpenVINO runs; called like `Nano`, and made without what torch needs for a UNet."""
+
+    def __init__(self, style: StyleEncoder, unet: Int8Unet) -> None:
+        super().__init__()
+        self.style, self.unet = style, unet
+
+    def forward(self, x_t: Tensor, t: Tensor, structure: Tensor, style: StyleCode) -> Tensor:
+        """See `Int8Unet`."""
+        return self.unet(x_t, t, structure, style)
 
 
 def call_of(x_t: Tensor, t: Tensor, structure: Tensor, code: StyleCode) -> dict[str, NDArray[np.float32]]:

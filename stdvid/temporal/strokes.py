@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stdvid.temporal.flow import squared
+from stdvid.temporal.flow import squared, warp
 from stdvid.temporal.origin import Origin
-from stdvid.temporal.propagate import Picture
+from stdvid.temporal.propagate import KEPT, Match, Picture
 
 DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
 """Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
@@ -48,18 +48,25 @@ class Drawn:
     detail: Picture
 
 
-def follow_drawn(x: Picture, befores: Sequence[Drawn], origin: Origin, ground: Picture) -> Picture:
-    """As `follow`, where `befores` are finished, and `x` is not yet.
+def follow_drawn(x: Picture, before: Drawn, found: Match, ground: Picture) -> Picture:
+    """As `follow` of one frame, where `before` is finished, and `x` is not yet.
 
     What was drawn stays: its detail keeps the strength that it had, and nothing of `x` is mixed in where the match is
     trusted. Light and colour follow `ground` [H, W, 3], the frame before anything is painted; the light that painting
-    added to that moves along.
+    added to that moves along. Of several frames one comes after the other: a mean of strokes is none.
     """
-    strength = origin.moved([drawn.detail for drawn in befores], power=2)
-    moved = _sharpened(origin.moved([drawn.picture for drawn in befores], cv2.INTER_LANCZOS4), strength)
-    moved += light(ground - moved) + origin.moved([drawn.lit for drawn in befores])
-    result: Picture = x + (1 - origin.new) * (moved - x)
+    gain = np.float32(found.gain)
+    strength = warp(before.detail[..., None], found.flow)[..., 0] * gain**2
+    moved = _sharpened(warp(before.picture, found.flow, cv2.INTER_LANCZOS4) * gain, strength)
+    moved += light(ground - moved) + warp(before.lit, found.flow) * gain
+    result: Picture = x + found.trust / KEPT * (moved - x)
     return result
+
+
+def fresh(found: Match) -> Picture:
+    """Where nothing was taken over, [H, W, 1], 0..1."""
+    share: Picture = 1 - found.trust / KEPT
+    return share
 
 
 def light(picture: Picture) -> Picture:

@@ -21,7 +21,8 @@ from stdvid.distill.nano_players import NanoPlayers
 from stdvid.distill.settings import StudentLoss, StudentSettings
 from stdvid.distill.slots import Slot
 from stdvid.distill.trainer import train
-from stdvid.models.nano import Nano, encode
+from stdvid.models.nano import Nano
+from stdvid.models.patches import encode
 
 SIDE = 64
 

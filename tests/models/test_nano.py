@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stdvid.models.nano import Nano, decode, encode
+from stdvid.models.nano import Nano
+from stdvid.models.patches import decode, encode
 from stdvid.models.structure import gaussian_blur, structure_map
 from stdvid.models.style_encoder import StyleCode, StyleEncoder
 

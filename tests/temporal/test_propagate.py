@@ -21,7 +21,7 @@ from stdvid.temporal.propagate import (
     noise_at,
     places_of,
 )
-from stdvid.temporal.strokes import LIGHT_PX, Drawn, detail, follow, follow_drawn, light
+from stdvid.temporal.strokes import LIGHT_PX, Drawn, detail, follow, follow_drawn, fresh, light
 
 HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
 
@@ -151,7 +151,7 @@ def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
     x, drawn = painting(5), painting(5) + 0.3 * painting(6)
     lit, now = light(drawn - x), drawn
     for _ in range(60):
-        now = follow_drawn(x, [finished(now, lit)], Origin([resting()]), x)
+        now = follow_drawn(x, finished(now, lit), resting(), x)
         lit = light(now - x)
     assert float(np.abs(now - drawn).mean()) < 0.1 * float(np.abs(drawn - x).mean())
     other = follow(x, [drawn], Origin([resting()]))  # what the network gives comes back in
@@ -162,7 +162,7 @@ def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
 
 def test_new_light_reaches_what_was_drawn() -> None:
     x, drawn = painting(5), painting(6)
-    brighter = follow_drawn(x + 0.3, [finished(drawn, light(drawn - x))], Origin([resting()]), x + 0.3)
+    brighter = follow_drawn(x + 0.3, finished(drawn, light(drawn - x)), resting(), x + 0.3)
     assert float((brighter - drawn).mean()) == pytest.approx(0.3, abs=0.01)
     assert float((brighter - drawn).std()) < 0.05
 
@@ -173,15 +173,15 @@ def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
     half, flat, now = resting(), np.zeros_like(drawn), drawn
     half.flow[..., 0] = 0.5
     for _ in range(40):
-        now = follow_drawn(flat, [finished(now, np.zeros_like(drawn))], Origin([half]), flat)
+        now = follow_drawn(flat, finished(now, np.zeros_like(drawn)), half, flat)
     middle = (slice(16, -16), slice(40, -40))
     kept = float(now[middle].std() / drawn[middle].std())
     assert 0.7 < kept < 1.2
 
 
 def test_fresh_is_what_is_not_taken_over() -> None:
-    assert float(Origin([resting()]).new.max()) == pytest.approx(0, abs=1e-6)
-    assert float(Origin([resting(0.0)]).new.min()) == 1
+    assert float(fresh(resting()).max()) == pytest.approx(0, abs=1e-6)
+    assert float(fresh(resting(0.0)).min()) == 1
 
 
 def test_the_rectangle_around_what_is_fresh() -> None:
