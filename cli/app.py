@@ -107,7 +107,7 @@ def _fail(message: str, exit_code: int, args: Sequence[str]) -> int:
 
 def _usage_message(exc: typer.TyperException) -> str:
     """What the option parser found wrong, in the form of our own messages."""
-    text = exc.format_message().strip().rstrip(".")
+    text = exc.format_message().strip().rstrip(".").replace("Value error, ", "", 1)  # of the parser's own parser
     context = getattr(exc, "ctx", None)
     command = context.command_path if context else "stdvid"
     return f"{text[:1].lower()}{text[1:]}; see `{command} --help`"

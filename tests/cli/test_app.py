@@ -94,6 +94,12 @@ def test_what_the_parser_refuses_is_one_line(args: list[str], words: str, capsys
     assert "--help`" in err
 
 
+def test_a_choice_that_is_none_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stylize", "in.mp4", "--style", "reading", "--precision", "int4"]) == 2
+    said = "error: invalid value for '--precision': 'int4' is not one of 'auto', 'fp32', 'fp16', 'bf16', 'int8'; see"
+    assert capsys.readouterr().err.startswith(said)
+
+
 def raising(monkeypatch: pytest.MonkeyPatch, exc: BaseException) -> Callable[[list[str]], int]:
     """main with a command `fail` that raises."""
     app = typer.Typer(pretty_exceptions_enable=False)
