@@ -95,8 +95,7 @@ class Following:
     def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]], canvas: Canvas) -> None:
         """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
         self.frames, self.sources, self.canvas = frames, sources, canvas
-        cells = [[coarser(found, canvas.cell_px) for _, found in each] for each in sources]
-        self._origins = [Origin(found) if found else None for found in cells]
+        self._origins: dict[int, Origin] = {}
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
@@ -107,13 +106,13 @@ class Following:
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
         for number, picture in enumerate(_pictures(self.canvas.cells(x_0))):
-            ours, origin = self.frames[number], self._origins[number]
+            ours, sources = self.frames[number], self.sources[number]
             if t in ours.x_0:
                 continue
             inside = _inside(ours.places, self.canvas.border_px // self.canvas.cell_px)
-            if origin:
-                before = [theirs.x_0[t][inside] for theirs, _ in self.sources[number]]
-                picture[inside] = follow(picture[inside], before, origin)
+            if sources:
+                before = [theirs.x_0[t][inside] for theirs, _ in sources]
+                picture[inside] = follow(picture[inside], before, self._origin(number))
             ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
         return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)
 
@@ -140,6 +139,13 @@ class Following:
                 picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
             ours.drawn, ours.lit, ours.detail = picture, light(picture[inside] - ground), detail(picture[inside])
         return torch.cat([_tensor(frame.drawn) for frame in self.frames if frame.drawn is not None]).to(pictures)
+
+    def _origin(self, number: int) -> Origin:
+        """Of a frame's cells; found once for all times."""
+        if number not in self._origins:
+            matches = [coarser(found, self.canvas.cell_px) for _, found in self.sources[number]]
+            self._origins[number] = Origin(matches)
+        return self._origins[number]
 
     def _latents(self, pictures: list[Picture]) -> Tensor:
         return self.canvas.latents(torch.cat([_tensor(picture) for picture in pictures]))

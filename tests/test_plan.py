@@ -113,7 +113,7 @@ def test_the_estimate_by_hand(
     # two windows, 8 and 6 real frames: 14 * steps calls; with flow the 2 that they share are painted once
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     planned = plan(make({"sampling": {"guidance": guidance, "steps": steps}, "video": video}))
-    flops = planned.model.flops_per_pixel * (64 + 16) * (48 + 16) * calls
+    flops = planned.model.flops_per_pixel * (64 + 32) * (48 + 32) * calls
     assert planned.estimate_s == pytest.approx(flops / 0.5e9)
 
 
@@ -126,7 +126,7 @@ def test_style_guidance_is_in_the_estimate(
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     plain, guided = (plan(make({"sampling": {"style_guidance": n}, "video": video})).estimate_s for n in (0, 10))
     assert plain is not None
-    assert guided == pytest.approx(plain + drawn * 10 * 125_000 * (64 + 16) * (48 + 16) / 0.5e9)
+    assert guided == pytest.approx(plain + drawn * 10 * 125_000 * (64 + 32) * (48 + 32) / 0.5e9)
 
 
 def test_the_speed_of_this_machine_is_measured_once(make: Make) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CROPS_PER_SIDE = 2
 """A reference is read in so many squares a side."""
 
-BORDER_PX = 8
+BORDER_PX = 16
 """Mirrored picture around each frame, cut off in the end: networks see zeros beyond a border and paint lines there."""
 
 PIXELS_PER_CALL = 600_000

@@ -47,11 +47,11 @@ def test_views_are_taken_and_what_is_out_of_range_is_cut_off() -> None:
 def test_the_border_is_numpys_mirror(height: int, width: int) -> None:
     images = torch.arange(2.0 * height * width).view(1, 2, height, width)
     padded = CANVAS.pad(images)
-    right, bottom = padded.shape[-1] - width - 8, padded.shape[-2] - height - 8
+    right, bottom = padded.shape[-1] - width - 16, padded.shape[-2] - height - 16
     assert padded.shape[-1] % 16 == padded.shape[-2] % 16 == 0
-    assert 8 <= min(right, bottom) <= max(right, bottom) < 24
+    assert 16 <= min(right, bottom) <= max(right, bottom) < 32
     mode = "reflect" if right < width and bottom < height else "edge"
-    expected = np.pad(images.numpy(), ((0, 0), (0, 0), (8, bottom), (8, right)), mode)  # type: ignore[call-overload]
+    expected = np.pad(images.numpy(), ((0, 0), (0, 0), (16, bottom), (16, right)), mode)  # type: ignore[call-overload]
     assert np.array_equal(padded.numpy(), expected)
     assert torch.equal(CANVAS.unpad(padded, height, width), images)
 
@@ -76,8 +76,8 @@ def test_structure_comes_from_the_source_whatever_the_colours_become(stylizer: N
     style = stylizer.read_style([picture(40, 40, 3)])
     frames = to_tensor(picture(24, 40)[None])
     plain, coloured = (stylizer.condition(frames, style, color) for color in (0.0, 1.0))
-    assert plain.x_0.shape == (1, 48, 12, 16)
-    assert plain.told.structure.shape == (1, 16, 12, 16)
+    assert plain.x_0.shape == (1, 48, 16, 20)
+    assert plain.told.structure.shape == (1, 16, 16, 20)
     assert torch.equal(plain.told.structure, coloured.told.structure)
     assert not torch.allclose(plain.x_0, coloured.x_0)
     assert plain.told.code is style.code
@@ -97,7 +97,7 @@ def test_a_given_look_replaces_that_of_the_frames(stylizer: NanoStylizer) -> Non
 
 def test_without_guidance_only_the_null_style_is_left(stylizer: NanoStylizer) -> None:
     frames, t = to_tensor(picture(16, 16)[None]), torch.tensor([300])
-    x = torch.randn(1, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 48, 12, 12, generator=torch.Generator().manual_seed(0))
     a, b = (stylizer.condition(frames, stylizer.read_style([picture(40, 40, s)]), 0.0) for s in (1, 2))
     torch.testing.assert_close(stylizer.denoiser(a, 0.0)(x, t), stylizer.denoiser(b, 0.0)(x, t))
     assert not torch.allclose(stylizer.denoiser(a, 1.0)(x, t), stylizer.denoiser(a, 0.0)(x, t), atol=1e-6)
@@ -107,6 +107,6 @@ def test_estimates_are_kept_near_the_range_of_pictures(stylizer: NanoStylizer) -
     conv_out = stylizer.model.unet.conv_out
     conv_out.weight.mul_(1000)
     condition = stylizer.condition(to_tensor(picture(16, 16)[None]), stylizer.read_style([picture(40, 40)]), 0.0)
-    x = torch.randn(1, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 48, 12, 12, generator=torch.Generator().manual_seed(0))
     out = stylizer.denoiser(condition)(x, torch.tensor([500]))
     assert (float(out.min()), float(out.max())) == pytest.approx((-1.1, 1.1))
