@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SAMPLING = (
     "strength",
     "steps",
+    "steps_between",
     "guidance",
     "style_scale",
     "style_guidance",

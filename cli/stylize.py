@@ -89,7 +89,20 @@ def stylize(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Network steps a frame, exactly.", rich_help_panel=_LOOK),
+        typer.Option(
+            metavar="N",
+            help="Network steps a frame, exactly, but for frames between anchors: see --steps-between.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = None,
+    steps_between: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="The least steps of a frame of which most is taken over from those around it (consistency full); 1 in "
+            "nano's presets. As many as --steps: always all, up to several times slower.",
+            rich_help_panel=_LOOK,
+        ),
     ] = None,
     guidance: Annotated[
         float | None,

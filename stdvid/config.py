@@ -97,11 +97,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly."""
+    """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly.
+
+    `steps_between`: the least of them where most of a frame is taken over from the anchors around it; None: always all.
+    """
 
     sampler: Literal["std", "published"] = "std"
     strength: Annotated[float, Range(above=0, to=1)] = 0.6
     steps: Annotated[int, Range(start=1, to=1000)] = 4
+    steps_between: Annotated[int, Range(start=1, to=1000)] | None = None
     guidance: Annotated[float, Range(start=0, to=50)] = 1.0
     style_scale: Annotated[float, Range(start=0, to=4)] = 1.0
     style_guidance: Annotated[int, Range(start=0, to=1000)] = 0

@@ -95,7 +95,7 @@ class Following:
     def __init__(self, frames: Sequence[Trail], sources: Sequence[Sequence[Source]], canvas: Canvas) -> None:
         """`sources` of each frame: painted before, or earlier among these `frames`; the last one goes before others."""
         self.frames, self.sources, self.canvas = frames, sources, canvas
-        self._origins: dict[int, Origin] = {}
+        self._origins: dict[tuple[int, ...], Origin] = {}
 
     def noise(self, first: Tensor) -> Tensor:
         """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
@@ -104,15 +104,16 @@ class Following:
         return self._latents([noise_at(picture, continued(frame.places, padded)) for frame in self.frames]).to(first)
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
-        """Estimates [T, C, h, w] of time `t`, each after those of its sources."""
+        """Estimates [T, C, h, w] of time `t`, each after those of its sources that were estimated then."""
         for number, picture in enumerate(_pictures(self.canvas.cells(x_0))):
             ours, sources = self.frames[number], self.sources[number]
             if t in ours.x_0:
                 continue
             inside = _inside(ours.places, self.canvas.border_px // self.canvas.cell_px)
-            if sources:
-                before = [theirs.x_0[t][inside] for theirs, _ in sources]
-                picture[inside] = follow(picture[inside], before, self._origin(number))
+            known = [index for index, (theirs, _) in enumerate(sources) if t in theirs.x_0]
+            if known:
+                before = [sources[index][0].x_0[t][inside] for index in known]
+                picture[inside] = follow(picture[inside], before, self._origin(number, known))
             ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
         return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)
 
@@ -129,23 +130,22 @@ class Following:
                 continue
             inside = _inside(ours.image, self.canvas.border_px)
             ground = grounds[number][inside]
-            new = np.ones((*ground.shape[:2], 1), np.float32)
             for theirs, found in self.sources[number]:
                 picture[inside] = follow_drawn(picture[inside], theirs.finished(inside), found, ground)
-                new *= fresh(found)
-            where = _bordered(new, picture.shape[:2], self.canvas.border_px)
+            where = _bordered(new(ours, self.sources[number]), picture.shape[:2], self.canvas.border_px)
             if box := around(where):
                 started, allowed = (_tensor(array).to(pictures) for array in (picture, where))
                 picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
             ours.drawn, ours.lit, ours.detail = picture, light(picture[inside] - ground), detail(picture[inside])
         return torch.cat([_tensor(frame.drawn) for frame in self.frames if frame.drawn is not None]).to(pictures)
 
-    def _origin(self, number: int) -> Origin:
-        """Of a frame's cells; found once for all times."""
-        if number not in self._origins:
-            matches = [coarser(found, self.canvas.cell_px) for _, found in self.sources[number]]
-            self._origins[number] = Origin(matches)
-        return self._origins[number]
+    def _origin(self, number: int, known: Sequence[int]) -> Origin:
+        """Of a frame's cells in the known ones among its sources; found once for all times."""
+        key = (number, *known)
+        if key not in self._origins:
+            matches = [coarser(self.sources[number][index][1], self.canvas.cell_px) for index in known]
+            self._origins[key] = Origin(matches)
+        return self._origins[key]
 
     def _latents(self, pictures: list[Picture]) -> Tensor:
         return self.canvas.latents(torch.cat([_tensor(picture) for picture in pictures]))
@@ -158,6 +158,14 @@ def begun(image: NDArray[np.uint8], sources: Sequence[Source], canvas: Canvas) -
         carried = carry_places(theirs.places, coarser(found, canvas.cell_px))
         places = np.where((places == own).all(-1, keepdims=True), carried, places)
     return Trail(image, places)
+
+
+def new(frame: Trail, sources: Sequence[Source]) -> Picture:
+    """Where none of its sources shows what a frame shows, [H, W, 1], 0..1."""
+    share: Picture = np.ones((*frame.image.shape[:2], 1), np.float32)
+    for _, found in sources:
+        share *= fresh(found)
+    return share
 
 
 def _inside(frame: NDArray[Any], border: int) -> tuple[slice, ...]:

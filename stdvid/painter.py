@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from stdvid.config import StylizeConfig, parse_size
 from stdvid.diffusion.denoiser import Denoiser
 from stdvid.diffusion.sampler import SampleStep, sample, sample_last
 from stdvid.errors import InputError, Interrupted
-from stdvid.following import Following, Source, Trail, begun
+from stdvid.following import Following, Source, Trail, begun, new
 from stdvid.media.frames import Frame
 from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
@@ -53,11 +53,9 @@ FOLLOWING = ("flow", "full")
 REFERENCE_SHORT_SIDE_PX = 320
 """References are read at the scale that the model was trained at."""
 
-REFINED = 2
-"""Estimates a frame that take over what was painted before (docs/video.md)."""
-
 FULL_SHARE = 3.0
-"""Style guidance makes all of its iterations where a share of 1 / FULL_SHARE, or more, of what it draws upon is new."""
+"""Sampling takes all of its steps, and style guidance all of its iterations, where a share of 1 / FULL_SHARE, or more,
+of what is painted is new."""
 
 
 def working_size(info: VideoInfo, size: int | str) -> tuple[int, int]:
@@ -153,17 +151,35 @@ class Painter:
     def between(self, images: Images, look: Look, ways: Ways, first: Handed, last: Handed) -> Painted:
         """Paint a window, [T, H, W, 3], whose ends are painted: what neither shows is of the frame before, or new."""
         inner = self._begun_between(images, ways, first, last)
+        anchors = [first.trail.memory]
         if self.stylizer.together:  # the ends too: what lies between is to move from one to the other
             known: list[tuple[Trail, list[Source]]] = [(first.trail, []), *inner, (last.trail, [])]
             trails, sources = zip(*known[: len(images)], strict=True)
-            return self._paint_group(images, 0, look, self._following(trails, sources), [first.trail.memory])
-        painted = [first.painted]
-        for start in range(1, len(images) - 1, self.group):
-            trails, sources = zip(*itertools.islice(inner, self.group), strict=True)
+            return self._paint_group(images, 0, look, self._following(trails, sources), anchors)
+        painted, start = [first.painted], 1
+        for stride, trails, sources in self._alike(inner):
             part = images[start : start + len(trails)]
-            painted.append(self._paint_group(part, 0, look, self._following(trails, sources), [first.trail.memory]))
-            del trails, sources
+            following = self._following(trails, sources)
+            painted.append(self._paint_group(part, 0, look, following, anchors, stride=stride))
+            start += len(part)
         return np.concatenate([*painted, last.painted][: len(images)])
+
+    def _alike(
+        self, frames: Iterable[tuple[Trail, list[Source]]]
+    ) -> Iterator[tuple[int, tuple[Trail, ...], tuple[list[Source], ...]]]:
+        """Frames in their order, in groups that are sampled at the same times: every stride-th."""
+        for stride, alike in itertools.groupby(frames, lambda frame: self._stride(*frame)):
+            while group := list(itertools.islice(alike, self.group)):
+                trails, sources = zip(*group, strict=True)
+                yield stride, trails, sources
+
+    def _stride(self, frame: Trail, sources: Sequence[Source]) -> int:
+        """The largest stride through the times that still takes the steps due to a frame: the fewer, the less of it is
+        new."""
+        steps = len(self.times) - 1
+        least = self.config.sampling.steps_between or steps
+        due = min(steps, max(least, steps * FULL_SHARE * float(new(frame, sources).mean())))
+        return next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
 
     def _begun_between(
         self, images: Images, ways: Ways, first: Handed, last: Handed
@@ -211,13 +227,15 @@ class Painter:
         following: Following | None = None,
         anchors: Sequence[Memory] = (),
         keep: Memory | None = None,
+        stride: int = 1,
     ) -> Painted:
-        """Paint frames of a shot, the first of which is number `index` of the clip, in sight of `anchors`."""
+        """Paint frames of a shot, the first of which is number `index` of the clip, in sight of `anchors`, at every
+        `stride`-th time."""
         started = time.monotonic()
         sampling = self.config.sampling
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
         denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
-        pictures = self.stylizer.decode(self._denoise(denoiser, condition, index, following))
+        pictures = self.stylizer.decode(self._denoise(denoiser, condition, self.times[::stride], index, following))
         if self.style.graphic.hatched:  # bare paper stays bare under a pen
             bare = self.style.graphic.hatched * blank_places(condition.content)
             pictures = torch.lerp(pictures, condition.content, bare)
@@ -231,28 +249,33 @@ class Painter:
         self.network_seconds += time.monotonic() - started
         return to_frames(drawn)
 
-    def _denoise(self, denoiser: Denoiser, condition: Condition, index: int, following: Following | None) -> Tensor:
+    def _denoise(
+        self,
+        denoiser: Denoiser,
+        condition: Condition,
+        times: Sequence[int],
+        index: int,
+        following: Following | None,
+    ) -> Tensor:
         """The network's picture of some frames, latents [T, C, h, w].
 
-        Refined are the REFINED estimates before the last: what is taken over earlier drowns in noise, and of the last
-        one what is drawn follows, to the pixel.
+        Refined are all estimates but the last: of that one what is drawn follows, to the pixel.
         """
-        refined = self.times[:-2][-REFINED:]
 
         def refine(x_0: Tensor, t: int) -> Tensor:
-            return following.refine(x_0, t) if following and t in refined else x_0
+            return following.refine(x_0, t) if following and t in times[:-2] else x_0
 
         def noise(step: int) -> Tensor:
             drawn = self._noise(condition, index, step)
             return drawn if following is None else following.noise(drawn)
 
         x = self.stylizer.schedule.add_noise(
-            condition.x_0, noise(0), torch.tensor([self.times[0]], device=condition.x_0.device)
+            condition.x_0, noise(0), torch.tensor([times[0]], device=condition.x_0.device)
         )
         steps = sample(
             denoiser,
             x,
-            self.times,
+            times,
             self.stylizer.schedule,
             gamma=self.config.sampling.gamma,
             noise=lambda step: noise(step + 1),

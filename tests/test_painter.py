@@ -154,6 +154,36 @@ def test_windows_of_a_shot_are_a_chain_without_a_seam(stylizer: NanoStylizer) ->
     np.testing.assert_array_equal(again, parts[0])
 
 
+FOUR_STEPS = (599, 449, 299, 149, -1)
+
+
+@pytest.mark.parametrize(
+    ("least", "calls"), [(None, [3] * 4), (9, [3] * 4), (4, [3] * 4), (3, [3] * 4), (2, [3] * 2), (1, [3])]
+)
+def test_frames_of_which_little_is_new_take_fewer_steps(
+    stylizer: NanoStylizer, least: int | None, calls: list[int]
+) -> None:
+    own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": least})
+    assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 5), pan(5, step=1))) == [1] * 8 + calls
+
+
+def test_frames_that_are_new_take_all_steps_beside_others_that_are_not(stylizer: NanoStylizer) -> None:
+    own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": 1})
+    frames = pan(7, step=1)
+    frames[3] = Frame(255 - frames[3].image, 3, Fraction(1, 25), 3)
+    assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 7), frames)) == [1] * 8 + [2] + [1] * 4 + [2]
+
+
+def test_groups_change_nothing_whatever_the_steps(stylizer: NanoStylizer) -> None:
+    painted = []
+    for group in (1, 3, 100):
+        own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": 1})
+        own.hands.group = group  # type: ignore[attr-defined]
+        painted.append(own.paint(Window(0, 0, 8), pan(8)))
+    np.testing.assert_allclose(painted[0], painted[2], atol=TOLERANCE)
+    np.testing.assert_allclose(painted[1], painted[2], atol=TOLERANCE)
+
+
 def shot_of(frames: list[Frame], window: int) -> list[tuple[Window, list[Frame]]]:
     return [(piece, held) for piece, held in gather_windows(frames, window, 1)]
 

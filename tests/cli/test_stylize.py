@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from stdvid.config import EncodeConfig, StylizeConfig
+from stdvid.config import EncodeConfig, StylizeConfig, load_preset
 from stdvid.errors import Interrupted, OutputExistsError
 from stdvid.planning import Job
 from stdvid.schema import merge
@@ -101,7 +101,7 @@ def clip(tmp_path: Path) -> Path:
 def test_defaults(library: Library, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stylize", str(clip), "--style", "ink.png"]) == 0
     output = clip.with_name("clip.ink.mp4")
-    assert library.jobs == [Job(clip, (Path("ink.png"),), output, StylizeConfig())]
+    assert library.jobs == [Job(clip, (Path("ink.png"),), output, load_preset("nano"))]
     assert output.read_bytes() == b"video"
     out, err = capsys.readouterr()
     assert out == ""
@@ -116,8 +116,8 @@ def test_defaults(library: Library, clip: Path, capsys: pytest.CaptureFixture[st
 def test_every_option_reaches_the_job(library: Library, clip: Path) -> None:
     options = (
         "--style a.png --style b.png -o {stem}_{style}_{preset}.mkv --preset nano-fast --strength .5 --steps 3 "
-        "--guidance 1.5 --style-scale 2 --style-guidance 7 --color 0 --seed 9 --size 128x64 --window 8 --overlap 3 "
-        "--consistency none --start 12f --end 3.5 "
+        "--steps-between 2 --guidance 1.5 --style-scale 2 --style-guidance 7 --color 0 --seed 9 --size 128x64 "
+        "--window 8 --overlap 3 --consistency none --start 12f --end 3.5 "
         "--codec libx265 --crf 30 --enc preset=fast --enc tune=grain --fps-mode cfr --an --sn "
         "--device cpu --threads 1 -y"
     )
@@ -132,6 +132,7 @@ def test_every_option_reaches_the_job(library: Library, clip: Path) -> None:
             "sampling": {
                 "strength": 0.5,
                 "steps": 3,
+                "steps_between": 2,
                 "guidance": 1.5,
                 "style_scale": 2,
                 "style_guidance": 7,
