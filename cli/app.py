@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from stdvid.errors import Interrupted, StdvidError, UsageError
 
-from . import batch, compare, distill, doctor, models, presets, preview, probe, stylize
+from . import batch, bench, compare, distill, doctor, models, presets, preview, probe, stylize
 
 
 class _PlainHelp(TyperGroup):
@@ -42,6 +42,7 @@ app.command("probe", short_help="Show what a media file holds.")(probe.probe)
 app.add_typer(presets.app, name="presets")
 app.add_typer(models.app, name="models")
 app.add_typer(distill.app, name="distill")
+app.command("bench", short_help="Measure how fast this machine paints.")(bench.bench)
 app.command("doctor", short_help="Check the installation.")(doctor.doctor)
 
 

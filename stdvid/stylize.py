@@ -79,10 +79,11 @@ def run(
     on_progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
     cluster: Cluster | None = None,
+    hands: Workers | None = None,
 ) -> Result:
     """Stylize the clip and write the output: the whole file, or nothing; and where that ends early, a journal.
 
-    With a `cluster`, its workers paint, and this machine does the rest.
+    With a `cluster`, its workers paint, and this machine does the rest; with `hands`, these.
 
     Raises:
         Interrupted: `stop` was set.
@@ -94,8 +95,8 @@ def run(
         torch.set_num_threads(job.threads)
     started = time.monotonic()
     if output_format(job.output, job.container).still:
-        with _hands(planned, stop, cluster) as hands:
-            return _run_still(planned, hands, on_progress, started)
+        with _working(planned, stop, cluster, hands) as workers:
+            return _run_still(planned, workers, on_progress, started)
     source = Unchanged(job.source)
     piped = is_pipe(job.source) or is_pipe(job.output)
     recording = Streaming(lambda: _open_writer(planned)) if piped else _recording(planned)
@@ -105,9 +106,9 @@ def run(
         with recording:
             resumed = recording.frames
             if not recording.whole:
-                with source, _hands(planned, stop, cluster) as hands:
-                    notes = _record(planned, hands, recording, on_progress, stop, started)
-                    network_s = hands.network_seconds
+                with source, _working(planned, stop, cluster, hands) as workers:
+                    notes = _record(planned, workers, recording, on_progress, stop, started)
+                    network_s = workers.network_seconds
     except Interrupted as exc:
         kept = "nothing was kept"
         if job.resume and recording.frames and not piped:
@@ -201,8 +202,11 @@ def _run_still(planned: Plan, hands: Workers, on_progress: Callable[[Progress], 
 
 
 @contextmanager
-def _hands(planned: Plan, stop: threading.Event, cluster: Cluster | None) -> Iterator[Workers]:
-    """Who paints: this process, or a cluster."""
+def _working(planned: Plan, stop: threading.Event, cluster: Cluster | None, given: Workers | None) -> Iterator[Workers]:
+    """Who paints: whoever is `given`, a cluster, or this process."""
+    if given is not None:
+        yield given
+        return
     if cluster is not None:
         with cluster.painter(planned, stop) as hands:
             yield hands
