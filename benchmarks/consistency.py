@@ -71,11 +71,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="short side, px")
     parser.add_argument("--frames", type=int, default=24, help="of each clip")
     parser.add_argument("--style-guidance", type=int, help="iterations; the preset's by default")
+    parser.add_argument("--precision", default="auto", help="of the network: int8, fp32")
     parser.add_argument("--json", type=Path, help="also write the figures of every clip here")
     arguments = parser.parse_args()
 
     modes = arguments.modes.split(",")
     base = merge(load_preset("nano"), {"video": {"size": arguments.size}, "encode": LOSSLESS})
+    base = merge(base, {"model": {"precision": arguments.precision}})
     if arguments.style_guidance is not None:
         base = merge(base, {"sampling": {"style_guidance": arguments.style_guidance}})
     configs = {mode: merge(base, {"video": {"consistency": mode}}) for mode in modes}

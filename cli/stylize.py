@@ -100,7 +100,7 @@ def stylize(
         typer.Option(
             metavar="N",
             help="The least steps of a frame of which most is taken over from those around it (consistency full); 1 in "
-            "nano's presets. As many as --steps: always all, up to several times slower.",
+            "nano's presets. As many as --steps: always all, about twice as slow. 0: none where nothing is new.",
             rich_help_panel=_LOOK,
         ),
     ] = None,

@@ -99,13 +99,14 @@ class ModelConfig:
 class SamplingConfig:
     """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly.
 
-    `steps_between`: the least of them where most of a frame is taken over from the anchors around it; None: always all.
+    `steps_between`: the least of them where most of a frame is taken over from the anchors around it; None: always all;
+    0: none where all of it is.
     """
 
     sampler: Literal["std", "published"] = "std"
     strength: Annotated[float, Range(above=0, to=1)] = 0.6
     steps: Annotated[int, Range(start=1, to=1000)] = 4
-    steps_between: Annotated[int, Range(start=1, to=1000)] | None = None
+    steps_between: Annotated[int, Range(start=0, to=1000)] | None = None
     guidance: Annotated[float, Range(start=0, to=50)] = 1.0
     style_scale: Annotated[float, Range(start=0, to=4)] = 1.0
     style_guidance: Annotated[int, Range(start=0, to=1000)] = 0
@@ -135,7 +136,12 @@ class VideoConfig:
     @property
     def spans(self) -> tuple[int, int]:
         """Frames in a window, and frames that neighbours share: with consistency "full" just the end, an anchor."""
-        return (max(2, self.window), 1) if self.consistency == "full" else (self.window, self.overlap)
+        return (max(2, self.window), 1) if self.anchored else (self.window, self.overlap)
+
+    @property
+    def anchored(self) -> bool:
+        """Whether windows end in anchors: they agree on these, and the first one of a shot is painted before others."""
+        return self.consistency == "full"
 
 
 @dataclass(frozen=True)

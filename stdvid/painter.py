@@ -30,7 +30,7 @@ from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor
 from stdvid.style_guidance import Box, StyleGuidance, blank_places
 from stdvid.temporal.flow import DisFlow
-from stdvid.temporal.propagate import match
+from stdvid.temporal.propagate import around, match
 from stdvid.temporal.ways import Ways
 
 P = TypeVar("P")
@@ -52,6 +52,9 @@ FOLLOWING = ("flow", "full")
 
 REFERENCE_SHORT_SIDE_PX = 320
 """References are read at the scale that the model was trained at."""
+
+STILL_SHARE = 0.001
+"""A frame of which less is new, and that in specks, need not be painted: there it shows the source in the palette."""
 
 FULL_SHARE = 3.0
 """Sampling takes all of its steps, and style guidance all of its iterations, where a share of 1 / FULL_SHARE, or more,
@@ -150,6 +153,8 @@ class Painter:
 
     def between(self, images: Images, look: Look, ways: Ways, first: Handed, last: Handed) -> Painted:
         """Paint a window, [T, H, W, 3], whose ends are painted: what neither shows is of the frame before, or new."""
+        if len(images) == 1:
+            return first.painted
         inner = self._begun_between(images, ways, first, last)
         anchors = [first.trail.memory]
         if self.stylizer.together:  # the ends too: what lies between is to move from one to the other
@@ -167,7 +172,7 @@ class Painter:
     def _alike(
         self, frames: Iterable[tuple[Trail, list[Source]]]
     ) -> Iterator[tuple[int, tuple[Trail, ...], tuple[list[Source], ...]]]:
-        """Frames in their order, in groups that are sampled at the same times: every stride-th."""
+        """Frames in their order, in groups that are sampled at the same times: every stride-th, or at none for 0."""
         for stride, alike in itertools.groupby(frames, lambda frame: self._stride(*frame)):
             while group := list(itertools.islice(alike, self.group)):
                 trails, sources = zip(*group, strict=True)
@@ -176,9 +181,14 @@ class Painter:
     def _stride(self, frame: Trail, sources: Sequence[Source]) -> int:
         """The largest stride through the times that still takes the steps due to a frame: the fewer, the less of it is
         new."""
-        steps = len(self.times) - 1
-        least = self.config.sampling.steps_between or steps
-        due = min(steps, max(least, steps * FULL_SHARE * float(new(frame, sources).mean())))
+        steps, least = len(self.times) - 1, self.config.sampling.steps_between
+        if least is None or least >= steps:
+            return 1
+        unknown = new(frame, sources)
+        share = float(unknown.mean())
+        if least == 0 and share < STILL_SHARE and around(unknown) is None:
+            return 0
+        due = min(steps, max(least, steps * FULL_SHARE * share))
         return next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
 
     def _begun_between(
@@ -230,12 +240,13 @@ class Painter:
         stride: int = 1,
     ) -> Painted:
         """Paint frames of a shot, the first of which is number `index` of the clip, in sight of `anchors`, at every
-        `stride`-th time."""
-        started = time.monotonic()
+        `stride`-th time; with a stride of 0 they are what they follow."""
         sampling = self.config.sampling
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
-        denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
-        pictures = self.stylizer.decode(self._denoise(denoiser, condition, self.times[::stride], index, following))
+        pictures = condition.content
+        if stride:
+            denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
+            pictures = self.stylizer.decode(self._denoise(denoiser, condition, self.times[::stride], index, following))
         if self.style.graphic.hatched:  # bare paper stays bare under a pen
             bare = self.style.graphic.hatched * blank_places(condition.content)
             pictures = torch.lerp(pictures, condition.content, bare)
@@ -246,7 +257,6 @@ class Painter:
         drawn = self.stylizer.canvas.unpad(pictures, *images.shape[1:3]).clamp(-1, 1)
         if hatched := self.style.graphic.hatched * sampling.color:
             drawn = torch.cat([solid(image[None], hatched) for image in drawn])
-        self.network_seconds += time.monotonic() - started
         return to_frames(drawn)
 
     def _denoise(
@@ -273,7 +283,7 @@ class Painter:
             condition.x_0, noise(0), torch.tensor([times[0]], device=condition.x_0.device)
         )
         steps = sample(
-            denoiser,
+            self._timed(denoiser),
             x,
             times,
             self.stylizer.schedule,
@@ -282,6 +292,19 @@ class Painter:
             refine_x0=refine,
         )
         return sample_last(self._until_stopped(steps))
+
+    def _timed(self, denoiser: Denoiser) -> Denoiser:
+        """It, and its time is added up."""
+
+        def call(x_t: Tensor, t: Tensor) -> Tensor:
+            started = time.monotonic()
+            x_0 = denoiser(x_t, t)
+            if x_0.is_cuda:  # where calls return before they are done
+                torch.cuda.synchronize(x_0.device)
+            self.network_seconds += time.monotonic() - started
+            return x_0
+
+        return call
 
     def _draw_each(self, pictures: Tensor, contents: Tensor) -> Tensor:
         """Draw upon frames that know nothing of one another, [T, 3, H, W]."""

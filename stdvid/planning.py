@@ -49,9 +49,13 @@ INT8_SPEEDUP = 1.7
 GUIDANCE_FLOPS_PER_PIXEL = 125_000
 """An iteration of style guidance, as the network work that takes as long."""
 
+AROUND_FLOPS_PER_PIXEL = {"none": 50_000, "noise": 50_000, "flow": 150_000, "full": 240_000}
+"""Everything but the network, for a frame: colours, flow, paint that moves, encoding; as network work, on a CPU, that
+takes as long."""
+
 FRESH_SHARE = 0.25
-"""Share of the iterations of style guidance that a frame takes where paint follows the motion, on average over clips
-of many kinds: much where all moves, nothing where all rests."""
+"""Share of its steps, and of the iterations of style guidance, that a frame takes where paint follows the motion, on
+average over clips of many kinds: much where all moves, nothing where all rests."""
 
 WAYS_BYTES_PER_PIXEL = 36
 """With consistency "full", for each frame of a window: three matches of two numbers and a trust."""
@@ -129,16 +133,24 @@ class Plan:
         """Network calls for one frame of one window."""
         return (len(self.times) - 1) * (1 if self.job.config.sampling.guidance == 1 else 2)
 
+    def _calls(self, painted: int, windows: int) -> float:
+        """Network calls for so many frames in so many windows, a frame each."""
+        least, steps = self.job.config.sampling.steps_between, len(self.times) - 1
+        if least is None or not self.job.config.video.anchored:
+            return painted * self.calls_per_frame
+        between = max(min(least, steps), steps * FRESH_SHARE) / steps
+        return (windows + (painted - windows) * between) * self.calls_per_frame
+
     @cached_property
     def estimate_s(self) -> float | None:
-        """Seconds of network time here, from the speed of a matrix product measured now; None if the length is unknown,
-        or the device is elsewhere."""
+        """Seconds of painting here, from the speed of a matrix product measured now; None if the length is unknown, or
+        the device is elsewhere."""
         if self.windows is None or self.frames is None or self.device.type not in local_devices():
             return None
         video = self.job.config.video
         repeated = 0 if video.consistency in FOLLOWING else (self.windows - 1) * video.overlap  # painted in two windows
         painted = self.frames + repeated
-        calls = painted * self.calls_per_frame
+        calls = self._calls(painted, min(self.windows, painted))
         dtype = {"fp32": torch.float32, "int8": torch.float32}.get(self.precision, fast_dtype(self.device))
         share = NETWORK_SHARE_OF_MATMUL[dtype]
         speedup = INT8_SPEEDUP if self.precision == "int8" else 1.0
@@ -146,7 +158,9 @@ class Plan:
         drawn = painted * (FRESH_SHARE if video.consistency in FOLLOWING and self.frames > 1 else 1)
         guided = drawn * self.job.config.sampling.style_guidance * GUIDANCE_FLOPS_PER_PIXEL
         flops = calls * self.model.call_flops(*self.size) / speedup + guided * pixels
-        return flops / (_matmul_flops_per_s(self.device, self.job.threads, dtype) * share)
+        rate = _matmul_flops_per_s(self.device, self.job.threads, dtype)
+        here = rate if self.device.type == "cpu" else _matmul_flops_per_s(torch.device("cpu"), None, torch.float32)
+        return flops / (rate * share) + painted * AROUND_FLOPS_PER_PIXEL[video.consistency] * pixels / here
 
     @cached_property
     def key(self) -> str:

@@ -38,7 +38,7 @@ from stdvid.schema import merge
 from stdvid.temporal.blend import ramp
 from stdvid.temporal.shots import split_shots
 from stdvid.temporal.windows import Window, gather_shots
-from stdvid.window_painter import WindowPainter
+from stdvid.window_painter import WindowPainter, seen
 
 Image = NDArray[np.uint8]
 
@@ -82,10 +82,10 @@ def find_moment(source: Path, at: TimePoint | None, config: StylizeConfig) -> Mo
     began: Fraction | None = None
     read = 0
     with PyAVReader(source, size=size, info=info) as reader:
-        for window, frames in gather_shots(split_shots(reader), *config.video.spans):
+        for window, frames in gather_shots(split_shots(reader), *config.video.spans, config.video.anchored):
             real = frames[: window.n_frames]
             if not found and (window.index == 0 or plain(stacked(first))):
-                first = real
+                first = seen(window, frames)
             began = real[0].time if began is None else began
             read = window.stop
             if target is None:

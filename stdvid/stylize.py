@@ -140,7 +140,8 @@ def _record(
 ) -> list[str]:
     """Paint what earlier runs have not; returns notes of the reader."""
     job, resumed = planned.job, recording.frames
-    painter, stitcher = WindowPainter(hands, job.config.video), Stitcher(*job.config.video.spans)
+    video = job.config.video
+    painter, stitcher = WindowPainter(hands, video), Stitcher(*video.spans, agree=video.anchored)
     waiting: deque[tuple[int, int]] = deque()  # pts and durations of frames that are not finished
 
     def noted(windows: Iterator[tuple[Window, list[Frame]]]) -> Iterator[tuple[Window, list[Frame]]]:
@@ -234,7 +235,7 @@ def _reader(planned: Plan) -> PyAVReader:
 
 
 def _windows(reader: PyAVReader, config: StylizeConfig) -> Iterator[tuple[Window, list[Frame]]]:
-    yield from gather_shots(split_shots(reader), *config.video.spans)
+    yield from gather_shots(split_shots(reader), *config.video.spans, config.video.anchored)
 
 
 def _open_writer(planned: Plan) -> VideoWriter:

@@ -77,6 +77,11 @@ class Begun:
         return {} if self.handed is None else self.hands.value(self.handed).state()
 
 
+def seen(window: Window, frames: list[Frame]) -> list[Frame]:
+    """The real frames of a window, and after a lead those that come along: what is known of a shot where it begins."""
+    return [*frames[: window.n_frames], *frames[window.size :]]
+
+
 class WindowPainter:
     """Repaints the windows of a clip, which come in their order.
 
@@ -104,13 +109,14 @@ class WindowPainter:
     def begin(self, window: Window, frames: list[Frame]) -> Begun:
         """Begin with the next window; padding is not computed."""
         images, hands = stacked(frames[: window.n_frames]), self.hands
-        if self.mode not in FOLLOWING:
-            self._shot = _Shot(hands.look(images), plain=False)
-        elif self._shot is None or window.index == 0:
-            self._shot = _Shot(hands.look(images), plain(images))
-        elif self._shot.plain:
-            self._shot.look, self._shot.plain = hands.look(images), plain(images)
         shot = self._shot
+        if self.mode not in FOLLOWING:
+            shot = _Shot(hands.look(images), plain=False)
+        elif shot is None or window.index == 0:
+            shot = self._shot_of(seen(window, frames))
+        elif shot.plain:
+            shot.look, shot.plain = hands.look(images), plain(images)
+        self._shot = shot
         if self.mode == "full":
             ways = hands.ways(images)
             first = hands.anchor(images[0], shot.look) if shot.handed is None else shot.handed
@@ -137,13 +143,16 @@ class WindowPainter:
     def begin_shot(self, frames: list[Frame]) -> None:
         """Begin a shot whose first window, or first that is not plain, these are, without painting it: its palette is
         known then."""
+        self._shot = self._shot_of(frames)
+
+    def _shot_of(self, frames: list[Frame]) -> _Shot:
         images = stacked(frames)
-        self._shot = _Shot(self.hands.look(images), plain(images))
+        return _Shot(self.hands.look(images), plain(images))
 
     def skip(self, window: Window, frames: list[Frame]) -> None:
         """Pass a window that was painted before; `restore` then goes on after it."""
         if window.index == 0 or self._skipped is None or self._skipped_plain:
-            self._skipped = stacked(frames[: window.n_frames])
+            self._skipped = stacked(seen(window, frames))
             self._skipped_plain = plain(self._skipped)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:

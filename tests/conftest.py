@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [*_TERMINAL_VARIABLES, *(key for key in os.environ if key.startswith(_STDVID_PREFIX))]:
         os.environ.pop(name, None)
     os.environ |= {"NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # most tests are too small for threads to share
 
 
 @pytest.fixture(autouse=True)

@@ -174,6 +174,20 @@ def test_frames_that_are_new_take_all_steps_beside_others_that_are_not(stylizer:
     assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 7), frames)) == [1] * 8 + [2] + [1] * 4 + [2]
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_where_nothing_is_new_nothing_need_be_painted(stylizer: NanoStylizer, moving: bool) -> None:
+    own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": 0})
+    still = [Frame(image.image, i, Fraction(1, 25), i) for i, image in enumerate(pan(1) * 5)]
+    painted: list[Any] = []
+    calls = calls_of(stylizer, lambda: painted.append(own.paint(Window(0, 0, 5), pan(5, step=12) if moving else still)))
+    if moving:
+        assert len(calls) > 8
+        return
+    assert calls == [1] * 8
+    for image in painted[0][1:4]:
+        np.testing.assert_allclose(image, painted[0][0], atol=3)  # KEPT: a fiftieth is always new
+
+
 def test_groups_change_nothing_whatever_the_steps(stylizer: NanoStylizer) -> None:
     painted = []
     for group in (1, 3, 100):

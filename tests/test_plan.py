@@ -113,8 +113,26 @@ def test_the_estimate_by_hand(
     # two windows, 8 and 6 real frames: 14 * steps calls; with flow the 2 that they share are painted once
     video = {"window": 8, "overlap": 2, "consistency": consistency}
     planned = plan(make({"sampling": {"guidance": guidance, "steps": steps}, "video": video}))
-    flops = planned.model.flops_per_pixel * (64 + 32) * (48 + 32) * calls
-    assert planned.estimate_s == pytest.approx(flops / 0.5e9)
+    pixels, frames = (64 + 32) * (48 + 32), {"flow": 12}.get(consistency, 14)
+    around = {"flow": 150_000}.get(consistency, 50_000) * frames
+    assert planned.estimate_s == pytest.approx(
+        planned.model.flops_per_pixel * pixels * calls / 0.5e9 + around * pixels / 1e9
+    )
+
+
+@pytest.mark.parametrize(
+    ("least", "steps", "share"), [(None, 4, 1), (4, 4, 1), (1, 4, 0.25), (2, 4, 0.5), (1, 8, 0.25), (5, 2, 1)]
+)
+def test_frames_between_anchors_are_estimated_by_what_is_new(
+    make: Make, monkeypatch: pytest.MonkeyPatch, least: int | None, steps: int, share: float
+) -> None:
+    monkeypatch.setattr("stdvid.planning._matmul_flops_per_s", lambda *_: 1e9)
+    monkeypatch.setattr("stdvid.planning.NETWORK_SHARE_OF_MATMUL", {torch.float32: 0.5, torch.bfloat16: 0.5})
+    planned = plan(make({"sampling": {"steps": steps, "steps_between": least}, "video": {"window": 6, "overlap": 1}}))
+    calls = (3 + 9 * share) * steps  # three windows, each of which ends in an anchor; 12 frames
+    pixels = (64 + 32) * (48 + 32)
+    expected = planned.model.flops_per_pixel * pixels * calls / 0.5e9 + 12 * 240_000 * pixels / 1e9
+    assert planned.estimate_s == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("consistency", "drawn"), [("noise", 14), ("flow", 12 * 0.25), ("full", 12 * 0.25)])

@@ -58,15 +58,17 @@ class Stitcher:
     blended across a cut: the first window of a shot finishes the shot before it.
     """
 
-    def __init__(self, window: int, overlap: int) -> None:
-        """`window` and `overlap` in frames, as in the plan.
+    def __init__(self, window: int, overlap: int, *, agree: bool = False) -> None:
+        """`window` and `overlap` in frames, as in the plan. Where windows `agree` on the frames that they share, the
+        first to have one is asked alone, and nothing stays behind.
 
         Raises:
             UsageError: the overlap is not smaller than the window.
         """
         self._ramp = ramp(window, overlap)
-        self._stride = window - overlap
+        self._overlap, self._agree = overlap, agree
         self._next_index = 0
+        self._next_start = 0
         self._shot = 0
         self._first = 0  # clip index of the first frame held
         self._mean: list[FloatFrames] = []
@@ -88,10 +90,9 @@ class Stitcher:
         finished: list[FloatFrames] = []
         if window.index == 0 and window.shot == self._first + len(self._mean):
             finished = self.flush()
-            self._next_index, self._shot = 0, window.shot
-        expected = self._shot + self._next_index * self._stride
-        if (window.index, window.shot, window.start) != (self._next_index, self._shot, expected):
-            raise ValueError(f"{window} out of turn; window {self._next_index} of stride {self._stride} is next")
+            self._next_index, self._next_start, self._shot = 0, window.shot, window.shot
+        if (window.index, window.shot, window.start) != (self._next_index, self._shot, self._next_start):
+            raise ValueError(f"{window} out of turn; window {self._next_index} from {self._next_start} is next")
         if not np.issubdtype(frames.dtype, np.floating):
             raise ValueError(f"frames of {frames.dtype}; a float array is needed to blend")
         if frames.ndim != 4 or frames.shape[3] != 3 or frames.shape[0] not in (window.size, window.n_frames):
@@ -101,10 +102,12 @@ class Stitcher:
                 f"frames of shape {frames.shape[1:]} after {self._mean[0].shape}; the size must not change"
             )
         for offset in range(window.n_frames):
-            self._blend(window.start + offset - self._first, frames[offset], self._ramp[offset])
+            if window.start + offset >= self._first:
+                self._blend(window.start + offset - self._first, frames[offset], self._ramp[offset])
         self._next_index += 1
-        done = self._shot + self._next_index * self._stride - self._first
-        return finished + self._take(min(done, len(self._mean)))
+        self._next_start = window.start + window.size - self._overlap
+        done = (window.stop if self._agree else self._next_start) - self._first
+        return finished + self._take(max(0, min(done, len(self._mean))))
 
     def flush(self) -> list[FloatFrames]:
         """The frames still held, after the last window."""
@@ -112,12 +115,13 @@ class Stitcher:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Where it is and copies of the frames held, by name: for `restore`."""
-        numbers = np.array([self._next_index, self._shot, self._first, *self._weight], np.int64)
+        numbers = np.array([self._next_index, self._next_start, self._shot, self._first, *self._weight], np.int64)
         return {"stitch": numbers, **{f"stitch.{n}": mean.copy() for n, mean in enumerate(self._mean)}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state` (arrays, or tensors) of a stitcher of the same window and overlap."""
-        self._next_index, self._shot, self._first, *self._weight = np.asarray(state["stitch"]).tolist()
+        numbers = np.asarray(state["stitch"]).tolist()
+        self._next_index, self._next_start, self._shot, self._first, *self._weight = numbers
         self._mean = [np.asarray(state[f"stitch.{n}"]).copy() for n in range(len(self._weight))]
 
     def _blend(self, position: int, frame: FloatFrames, weight: int) -> None:

@@ -8,7 +8,8 @@ dropped, and the plan of a stream is the plan of the same number of frames known
                                                  3 4 5 6
                                                        6 7 8 9
 
-Each shot has a plan of its own: no window crosses a cut.
+Each shot has a plan of its own: no window crosses a cut. With a lead its first frame comes before, as a window of its
+own, so that it need not wait for others.
 """
 
 from __future__ import annotations
@@ -104,25 +105,31 @@ def _plan(n_frames: int | None, count: int | None, window: int, stride: int) -> 
         index += 1
 
 
-def gather_shots(frames: Iterable[tuple[int, F]], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+def gather_shots(
+    frames: Iterable[tuple[int, F]], window: int, overlap: int, lead: bool = False
+) -> Iterator[tuple[Window, list[F]]]:
     """`gather_windows` for a stream of (number of its shot, frame): the windows of one shot after those of another.
 
     Raises:
         UsageError: the overlap is not smaller than the window. Raised at the call.
     """
     check_overlap(window, overlap)
-    return _gather_shots(frames, window, overlap)
+    return _gather_shots(frames, window, overlap, lead)
 
 
-def _gather_shots(frames: Iterable[tuple[int, F]], window: int, overlap: int) -> Iterator[tuple[Window, list[F]]]:
+def _gather_shots(
+    frames: Iterable[tuple[int, F]], window: int, overlap: int, lead: bool
+) -> Iterator[tuple[Window, list[F]]]:
     first = 0
     for _, shot in itertools.groupby(frames, key=lambda numbered: numbered[0]):
-        for piece, held in gather_windows((frame for _, frame in shot), window, overlap, first):
+        for piece, held in gather_windows((frame for _, frame in shot), window, overlap, first, lead):
             yield piece, held
         first = piece.stop
 
 
-def gather_windows(frames: Iterable[F], window: int, overlap: int, first: int = 0) -> Iterator[tuple[Window, list[F]]]:
+def gather_windows(
+    frames: Iterable[F], window: int, overlap: int, first: int = 0, lead: bool = False
+) -> Iterator[tuple[Window, list[F]]]:
     """Cut a stream of frames of unknown length into windows, holding no more than one window of frames.
 
     Args:
@@ -130,29 +137,37 @@ def gather_windows(frames: Iterable[F], window: int, overlap: int, first: int = 
         window: frames in a window.
         overlap: frames that a window shares with the one before it.
         first: number of the first frame.
+        lead: before the others comes a window of the first frame alone.
 
     Yields:
-        (window, its frames): always exactly `window` frames, the last one repeated at the tail.
+        (window, its frames): always exactly `window` frames, the last one repeated at the tail. With a lead the frames
+        of the next window come along, without repeats.
         Nothing for an empty stream.
 
     Raises:
         UsageError: the overlap is not smaller than the window. Raised at the call.
     """
     check_overlap(window, overlap)
-    return _gather(frames, window, overlap, first)
+    return _gather(frames, window, overlap, first, lead)
 
 
-def _gather(frames: Iterable[F], window: int, overlap: int, first: int) -> Iterator[tuple[Window, list[F]]]:
+def _gather(frames: Iterable[F], window: int, overlap: int, first: int, lead: bool) -> Iterator[tuple[Window, list[F]]]:
     held: list[F] = []
     index, start, covered = 0, first, first
     for frame in frames:
         held.append(frame)
         if len(held) == window:
+            if lead and index == 0:
+                yield Window(0, first, first + 1, shot=first), list(held)
+                index = 1
             covered = start + window
             yield Window(index, start, covered, shot=first), list(held)
             del held[: window - overlap]
             index, start = index + 1, start + window - overlap
     total = start + len(held)
+    if lead and index == 0 and held:
+        yield Window(0, first, first + 1, shot=first), list(held)
+        index, covered = 1, first + 1
     if total > covered:
         pad = window - len(held)
         yield Window(index, start, total, pad, first), held + [held[-1]] * pad

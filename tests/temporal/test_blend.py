@@ -76,6 +76,25 @@ def test_frames_come_as_soon_as_no_later_window_touches_them(n: int, shape: tupl
     assert stitcher.flush() == []
 
 
+@given(n=st.integers(1, 80), shape=SHAPES)
+@settings(deadline=None)
+def test_of_windows_that_agree_all_comes_at_once_and_the_first_alone(n: int, shape: tuple[int, int]) -> None:
+    window, overlap = shape
+    frames = clip(n)
+    stitcher = Stitcher(window, overlap, agree=True)
+    if overlap != 1:  # of other plans there is no lead
+        pieces = cut(frames, window, overlap)
+    else:
+        held = gather_windows(list(frames), window, overlap, lead=True)
+        pieces = ((piece, np.stack(images[: piece.n_frames])) for piece, images in held)
+    out: list[FloatFrames] = []
+    for piece, images in pieces:
+        out += stitcher.add(piece, images)
+        assert len(out) == piece.stop
+    assert not stitcher.flush()
+    np.testing.assert_array_equal(np.stack(out), frames)
+
+
 def test_a_step_between_windows_becomes_a_linear_ramp() -> None:
     pieces = [(w, np.full((8, 1, 1, 3), float(w.index))) for w in plan_windows(12, 8, 4)]
     out = [float(frame[0, 0, 0]) for frame in stitch(pieces, 8, 4)]

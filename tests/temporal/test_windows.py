@@ -81,6 +81,18 @@ def test_windows_given_away_do_not_change_afterwards() -> None:
     assert first == list(range(8))
 
 
+@given(n=st.integers(1, 80), window=st.integers(2, 20))
+def test_a_lead_is_the_first_frame_and_the_plan_goes_on_as_without(n: int, window: int) -> None:
+    (lead, ahead), *rest = gather_windows(range(n), window, 1, lead=True)
+    assert (lead.index, lead.start, lead.stop, lead.pad) == (0, 0, 1, 0)
+    assert ahead == list(range(min(n, window)))
+    plain = list(gather_windows(range(n), window, 1)) if n > 1 else []
+    assert [(piece.start, piece.stop, piece.pad, held) for piece, held in rest] == [
+        (piece.start, piece.stop, piece.pad, held) for piece, held in plain
+    ]
+    assert [piece.index for piece, _ in rest] == list(range(1, len(plain) + 1))
+
+
 def test_clip_shorter_than_the_window_is_padded() -> None:
     assert list(plan_windows(3, 8, 2)) == [Window(index=0, start=0, stop=3, pad=5)]
     [(window, frames)] = gather_windows("abc", 8, 2)
