@@ -48,7 +48,8 @@ class Untouched:
 def media_over_ffmpeg(
     clip: Path, style: Path, size: tuple[int, int], folder: Path, rounds: int = ROUNDS
 ) -> float | None:
-    """Time of such a run over that of ffmpeg, the median of some rounds in turn; None where there is no ffmpeg.
+    """Time of such a run over that of ffmpeg, the median of some rounds in turn; None where there is no ffmpeg, or
+    it cannot read or write the clip.
 
     `size`: (width, height); `style`: a reference, which a run must have; `folder`: for what is written.
     """
@@ -56,12 +57,13 @@ def media_over_ffmpeg(
     if ffmpeg is None:
         return None
 
-    def convert(*words: str | Path) -> None:
-        subprocess.run([ffmpeg, "-v", "error", "-y", *map(str, words)], check=True)
+    def converted(*words: str | Path) -> bool:
+        return subprocess.run([ffmpeg, "-v", "fatal", "-y", *map(str, words)]).returncode == 0
 
     source, sizes = folder / f"repeated{clip.suffix}", f"{size[0]}x{size[1]}"
     again = max(0, FRAMES // max(1, probe(clip).video.frames_claimed or FRAMES) - 1)
-    convert("-stream_loop", str(again), "-i", clip, "-map", "0:v", "-map", "0:a?", "-c", "copy", source)
+    if not converted("-stream_loop", str(again), "-i", clip, "-map", "0:v:0", "-map", "0:a?", "-c", "copy", source):
+        return None
     config = merge(load_preset("nano"), {"video": {"size": sizes, "consistency": "none"}})
     encoding = ("-c:v", config.encode.codec, "-crf", str(config.encode.crf), "-pix_fmt", "yuv420p", "-c:a", "copy")
     ratios = []
@@ -70,6 +72,7 @@ def media_over_ffmpeg(
         started = time.perf_counter()
         run(planned, hands=cast(Workers, Untouched()))
         between = time.perf_counter()
-        convert("-i", source, "-vf", f"scale={sizes}", *encoding, folder / "ffmpeg.mp4")
+        if not converted("-i", source, "-vf", f"scale={sizes}", *encoding, folder / "ffmpeg.mp4"):
+            return None
         ratios.append((between - started) / (time.perf_counter() - between))
     return median(ratios)
