@@ -91,7 +91,7 @@ def stylize(
         int | None,
         typer.Option(
             metavar="N",
-            help="Network steps a frame, exactly, but for frames between anchors: see --steps-between.",
+            help="Network steps of a frame of which all is new; fewer where most is taken over: see --steps-between.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
@@ -99,8 +99,9 @@ def stylize(
         int | None,
         typer.Option(
             metavar="N",
-            help="The least steps of a frame of which most is taken over from those around it (consistency full); 1 in "
-            "nano's presets. As many as --steps: always all, about twice as slow. 0: none where nothing is new.",
+            help="The least steps of a frame of which most is taken over from frames painted before (consistency "
+            "full); 1 in nano's presets. As many as --steps makes all frames take all, about twice as slow; 0 leaves "
+            "the network out where nothing is new.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
@@ -112,7 +113,7 @@ def stylize(
         float | None,
         typer.Option(
             metavar="F",
-            help="0 to 4: above 1 exaggerates the style, below 1 tones it down; 1.5 in the preset nano.",
+            help="0 to 4: above 1 exaggerates the style, below 1 tones it down; 1 in the preset nano.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
