@@ -107,7 +107,7 @@ class Stitcher:
         self._next_index += 1
         self._next_start = window.start + window.size - self._overlap
         done = (window.stop if self._agree else self._next_start) - self._first
-        return finished + self._take(max(0, min(done, len(self._mean))))
+        return finished + self._take(min(done, len(self._mean)))
 
     def flush(self) -> list[FloatFrames]:
         """The frames still held, after the last window."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stdvid.errors import UsageError
@@ -148,26 +148,29 @@ def gather_windows(
         UsageError: the overlap is not smaller than the window. Raised at the call.
     """
     check_overlap(window, overlap)
-    return _gather(frames, window, overlap, first, lead)
+    pieces = _gather(frames, window, overlap, first)
+    return _led(pieces) if lead else pieces
 
 
-def _gather(frames: Iterable[F], window: int, overlap: int, first: int, lead: bool) -> Iterator[tuple[Window, list[F]]]:
+def _led(pieces: Iterator[tuple[Window, list[F]]]) -> Iterator[tuple[Window, list[F]]]:
+    for piece, held in pieces:
+        if piece.index == 0:
+            yield replace(piece, stop=piece.start + 1, pad=0), held[: piece.n_frames]
+        if piece.index or piece.n_frames > 1:
+            yield replace(piece, index=piece.index + 1), held
+
+
+def _gather(frames: Iterable[F], window: int, overlap: int, first: int) -> Iterator[tuple[Window, list[F]]]:
     held: list[F] = []
     index, start, covered = 0, first, first
     for frame in frames:
         held.append(frame)
         if len(held) == window:
-            if lead and index == 0:
-                yield Window(0, first, first + 1, shot=first), list(held)
-                index = 1
             covered = start + window
             yield Window(index, start, covered, shot=first), list(held)
             del held[: window - overlap]
             index, start = index + 1, start + window - overlap
     total = start + len(held)
-    if lead and index == 0 and held:
-        yield Window(0, first, first + 1, shot=first), list(held)
-        index, covered = 1, first + 1
     if total > covered:
         pad = window - len(held)
         yield Window(index, start, total, pad, first), held + [held[-1]] * pad
