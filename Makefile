@@ -49,8 +49,8 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# One process a core, of one thread each: most tests are too small for threads to share.
-PYTEST = env OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
+# One process a core; each of one thread (tests/conftest.py).
+PYTEST = $(BIN)/pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test: $(READY) ## the fast tests
 	$(PYTEST) -m 'not slow and not gpu and not bench'

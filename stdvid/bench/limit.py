@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from stdvid.media.reader import PyAVReader
+from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.bundle import Bundle
 from stdvid.models.stylizer import to_tensor
 from stdvid.painter import read_reference
@@ -38,6 +39,7 @@ def network_call(planned: Plan) -> Callable[[], object]:
     """A call of the network of a plan for the first frame of its clip."""
     with PyAVReader(planned.job.source, size=planned.size) as reader:
         image = next(iter(reader)).image
+    keep_freed_memory()  # as painting does
     stylizer = planned.model.load(planned.network, planned.device)
     with torch.no_grad():
         style = stylizer.read_style([read_reference(path) for path in planned.job.styles])
