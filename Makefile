@@ -49,8 +49,8 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# One process a core; each of one thread (tests/conftest.py).
-PYTEST = $(BIN)/pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
+# One process a core; each of one thread (tests/conftest.py). One that dies ends the run, which names its test.
+PYTEST = $(BIN)/pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 
 test: $(READY) ## the fast tests
 	$(PYTEST) -m 'not slow and not gpu and not bench'

@@ -13,6 +13,7 @@ import torch
 from stdvid.media.reader import PyAVReader
 from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.bundle import Bundle
+from stdvid.models.openvino_graph import runtime
 from stdvid.models.stylizer import to_tensor
 from stdvid.painter import read_reference
 from stdvid.stylize import Plan
@@ -69,7 +70,7 @@ def matrix_products(precision: str) -> Callable[[], object]:
 
 
 def _int8_products() -> Callable[[], object]:
-    import openvino
+    from openvino import Model
     from openvino import opset13 as ops
 
     def quantized(x: Any) -> Any:
@@ -83,7 +84,7 @@ def _int8_products() -> Callable[[], object]:
         scaled = ops.multiply(ops.convert(weights, np.float32), ops.constant(np.float32(1 / (127 * math.sqrt(SIDE)))))
         out = quantized(ops.matmul(out, scaled, False, True))
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    request = openvino.Core().compile_model(openvino.Model([out], [given]), "CPU", settings).create_infer_request()
+    request = runtime().compile_model(Model([out], [given]), "CPU", settings).create_infer_request()
     x = rng.uniform(-1, 1, (SIDE, SIDE)).astype(np.float32)
     return lambda: request.infer([x], share_inputs=True, share_outputs=True)
 

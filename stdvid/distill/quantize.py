@@ -29,7 +29,7 @@ from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.bundle import MANIFEST, Bundle, entry_facts, read_bundle, sha256_of
 from stdvid.models.network import NetworkEntry, Quantized
 from stdvid.models.openvino_backend import INPUTS
-from stdvid.models.openvino_graph import SAFE
+from stdvid.models.openvino_graph import SAFE, runtime
 
 PAIRS = 72
 """Pictures that are painted."""
@@ -128,10 +128,8 @@ def _put_in_manifest(bundle: Bundle, written: NetworkEntry) -> None:
 
 def _error(graph: Graph, model: Any, met: Sequence[Call]) -> float:
     """Root mean square of x_0's error, relative, over calls."""
-    import openvino
-
     with _safely_compiled():
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = runtime().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     errors = []
     for call in met:
         with torch.no_grad():
@@ -144,6 +142,7 @@ def _error(graph: Graph, model: Any, met: Sequence[Call]) -> float:
 @contextmanager
 def _safely_compiled() -> Iterator[None]:
     """Within it whatever is compiled is so without snippets, which end the process on some CPUs."""
+    runtime()  # before those that NNCF makes, which come and go
     import openvino
 
     usual = openvino.Core.compile_model

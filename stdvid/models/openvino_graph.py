@@ -7,6 +7,7 @@ Imports nothing of stdvid: a trial is to be short. The settings are one place's,
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -19,17 +20,28 @@ SAFE = {"SNIPPETS_MODE": "DISABLE"}
 """Compiling snippets ends the process on some CPUs (OpenVINO 2026.4)."""
 
 
-def compiled(graph: bytes, weights: bytes, threads: int) -> tuple[Any, str]:
-    """The graph, ready to run, and the precision of what in it is not int8: "bf16" or "f32".
+@functools.cache
+def runtime() -> Any:
+    """OpenVINO's Core, the only one of the process; ImportError without OpenVINO.
 
-    Raises ImportError without OpenVINO, RuntimeError for a graph that it cannot read.
+    Each Core gives the thread another stack for signal handlers, and when it goes puts back that which was there before
+    it came. Where that was another Core's, which has gone first, the next signal ends the process: Ctrl-C, or a child's
+    end.
     """
     # TBB loads a part of itself that allocates by the C library whatever allocator is preloaded, and frees by that one:
     # the process ends with jemalloc. As for sanitizers, it is to leave that be.
     os.environ.setdefault("TBB_ENABLE_SANITIZERS", "1")
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def compiled(graph: bytes, weights: bytes, threads: int) -> tuple[Any, str]:
+    """The graph, ready to run, and the precision of what in it is not int8: "bf16" or "f32".
+
+    Raises ImportError without OpenVINO, RuntimeError for a graph that it cannot read.
+    """
+    core = runtime()
     rest = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     settings = {
         **SAFE,

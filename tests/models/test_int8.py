@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import json
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from stdvid.diffusion.schedule import sampling_times
 from stdvid.distill.data import Pool
 from stdvid.distill.quantize import quantize
 from stdvid.errors import ModelError, UsageError
-from stdvid.models import openvino_trial
+from stdvid.models import openvino_graph, openvino_trial
 from stdvid.models.bundle import MANIFEST, Bundle, Trained, read_bundle, write_bundle
 from stdvid.models.catalogue import decide_precision, find_model
 from stdvid.models.nano import Nano
@@ -226,6 +227,26 @@ def test_a_bad_verdict_is_remembered_and_torch_paints(bundle: Bundle, cache: Pat
         decided(bundle, "int8")
 
 
+def test_a_signal_ends_nothing_when_networks_have_come_and_gone(written: Path) -> None:
+    """With a Core each, the stack of signal handlers was one that had gone with the first of them."""
+    code = """
+import gc, os, pathlib, signal, sys
+from stdvid.models.openvino_graph import compiled
+files = [pathlib.Path(path).read_bytes() for path in sys.argv[1:]]
+first = compiled(*files, 1)
+second = compiled(*files, 1)
+for name in ("first", "second"):
+    del globals()[name]
+    gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("asked to stop"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    graph = next(written.glob("*.xml"))
+    command = [sys.executable, "-c", code, str(graph), str(graph.with_suffix(".bin"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "asked to stop\n")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"works": 1, "why": "", "rest": ""}', '{"works": true}'])
 def test_a_verdict_that_cannot_be_read_is_no_verdict(bundle: Bundle, cache: Path, text: str) -> None:
     path = verdict_of(bundle)
@@ -268,6 +289,7 @@ def test_without_openvino_torch_paints_and_it_is_said(bundle: Bundle, monkeypatc
             raise ImportError("blocked")
         return imported(name, *args, **options)
 
+    monkeypatch.setattr(openvino_graph, "runtime", openvino_graph.runtime.__wrapped__)  # as before it was first called
     monkeypatch.setattr(builtins, "__import__", blocked)
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert openvino_version() is None
