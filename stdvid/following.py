@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stdvid.models.anchor_attention import Memory
 from stdvid.models.canvas import Canvas
+from stdvid.temporal.flow import places_of
 from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import (
     Match,
@@ -27,29 +28,28 @@ from stdvid.temporal.propagate import (
     coarser,
     continued,
     noise_at,
-    places_of,
 )
-from stdvid.temporal.strokes import Drawn, detail, follow, follow_drawn, fresh, light
+from stdvid.temporal.strokes import Drawn, detail, follow, follow_drawn, fresh
 
 Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
 """Draws upon a picture [1, 3, H, W] of a content of this shape, as far as [1, 1, H, W] says, in rows and columns."""
 
 
-DRAWN = ("drawn", "lit", "detail")
+DRAWN = ("drawn", "ground", "detail")
 """What a trail has once its frame is finished."""
 
 
 @dataclass
 class Trail:
     """What a painted frame hands on to others: the `places` of its noise and its `x_0`, by time t, in cells of the
-    canvas; in pixels what was `drawn` upon the last one, the light `lit` that painting added, and the strength of its
-    `detail`. x_0 and drawn are padded as the network sees them. `memory`: what an anchor attended to."""
+    canvas; in pixels what was `drawn` upon the last one, its `ground` and how strong its `detail` is. x_0 and drawn are
+    padded as the network sees them. `memory`: what an anchor attended to."""
 
     image: NDArray[np.uint8]
     places: Picture
     x_0: dict[int, Picture] = field(default_factory=dict)
     drawn: Picture | None = None
-    lit: Picture | None = None
+    ground: Picture | None = None
     detail: Picture | None = None
     memory: Memory = field(default_factory=dict)
 
@@ -61,10 +61,10 @@ class Trail:
         return state | {f"memory.{t}.{layer}": value for (t, layer), value in self.memory.items()}
 
     def finished(self, inside: tuple[slice, ...]) -> Drawn:
-        """What was drawn, without its border; ValueError if the frame is not finished."""
-        if self.drawn is None or self.lit is None or self.detail is None:
+        """What others take over of it, without its border; ValueError if the frame is not finished."""
+        if self.drawn is None or self.ground is None or self.detail is None:
             raise ValueError("a frame is followed before it is painted")
-        return Drawn(self.drawn[inside], self.lit, self.detail)
+        return Drawn(self.drawn[inside], self.ground, self.detail)
 
     @classmethod
     def of_state(cls, state: Mapping[str, Tensor]) -> Trail:
@@ -77,7 +77,7 @@ class Trail:
             elif kind == "memory":
                 t, _, layer = rest.partition(".")
                 trail.memory[int(t), layer] = value
-        trail.drawn, trail.lit, trail.detail = (state[name].numpy() if name in state else None for name in DRAWN)
+        trail.drawn, trail.ground, trail.detail = (state[name].numpy() if name in state else None for name in DRAWN)
         return trail
 
 
@@ -130,13 +130,14 @@ class Following:
                 continue
             inside = _inside(ours.image, self.canvas.border_px)
             ground = grounds[number][inside]
-            for theirs, found in self.sources[number]:
-                picture[inside] = follow_drawn(picture[inside], theirs.finished(inside), found, ground)
+            if sources := self.sources[number]:
+                finished, matches = zip(*((theirs.finished(inside), found) for theirs, found in sources), strict=True)
+                picture[inside] = follow_drawn(picture[inside], finished, matches, ground)
             where = _bordered(new(ours, self.sources[number]), picture.shape[:2], self.canvas.border_px)
             if box := around(where):
                 started, allowed = (_tensor(array).to(pictures) for array in (picture, where))
                 picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
-            ours.drawn, ours.lit, ours.detail = picture, light(picture[inside] - ground), detail(picture[inside])
+            ours.drawn, ours.ground, ours.detail = picture, ground, detail(picture[inside])
         return torch.cat([_tensor(frame.drawn) for frame in self.frames if frame.drawn is not None]).to(pictures)
 
     def _origin(self, number: int, known: Sequence[int]) -> Origin:
@@ -153,10 +154,9 @@ class Following:
 
 def begun(image: NDArray[np.uint8], sources: Sequence[Source], canvas: Canvas) -> Trail:
     """The trail of a frame that is still to be painted: the noise under it has moved along with the best source."""
-    places = own = places_of(*(-(-side // canvas.cell_px) for side in image.shape[:2]))
-    for theirs, found in reversed(sources):
-        carried = carry_places(theirs.places, coarser(found, canvas.cell_px))
-        places = np.where((places == own).all(-1, keepdims=True), carried, places)
+    places = places_of(*(-(-side // canvas.cell_px) for side in image.shape[:2]))
+    for theirs, found in sources:
+        places = carry_places(theirs.places, coarser(found, canvas.cell_px), places)
     return Trail(image, places)
 
 

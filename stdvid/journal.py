@@ -36,7 +36,7 @@ from stdvid.media.frames import Image
 from stdvid.media.segments import Segment
 from stdvid.media.timing import Slot
 
-FORMAT = 2
+FORMAT = 3
 _NAME, _LOCK = "journal.json", "lock"
 
 State = Mapping[str, NDArray[Any] | Tensor]

@@ -1,6 +1,7 @@
 """Finished frames on their way into the output, so that a run which dies can go on where it was.
 
-finished frames of a window -> journal -> every SEGMENT_FRAMES: encoded, as a segment     [encode thread]
+finished frames of a window -> journal -> encoder -> every SEGMENT_FRAMES: a segment, for what the journal has of them
+                                                                                                  [encode thread]
 at the end: segments, and the other streams of the source -> .part -> rename -> journal removed
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ from stdvid.journal import Journal, Spooled, State, discard
 from stdvid.media.frames import Image
 from stdvid.media.opening import reason
 from stdvid.media.output import output_format
-from stdvid.media.segments import Segment, encode_segment
+from stdvid.media.segments import SegmentEncoder
 from stdvid.media.threads import Background
 from stdvid.media.timing import Slot
 from stdvid.media.verify import check_video
@@ -98,6 +99,7 @@ class Recording:
         self._first_pts: int | None = None
         self._last: Image | None = None
         self._skipped = 0
+        self._encoder: SegmentEncoder | None = None
 
     def __enter__(self) -> Self:
         if not self._resume:
@@ -125,8 +127,7 @@ class Recording:
         self._plan, self._timing = trial.stream_plan, trial.new_timing()
         trial.abort()
         self._limit = math.inf if self._plan.choice.codec == "gif" else SEGMENT_FRAMES
-        if self._journal.spooled >= self._limit:  # an earlier run died before it could encode them
-            self._encode()
+        self._encode(self._journal.waiting())  # of an earlier run
         self._writing = Background[_Window](self._write, WINDOWS_WAITING)
         self._writing.__enter__()
 
@@ -161,15 +162,19 @@ class Recording:
 
     def _write(self, item: _Window) -> None:
         self._journal.add(item.windows, item.frames, item.finished, item.state)
-        if self._journal.spooled >= self._limit:
-            self._encode()
+        self._encode(item.finished)
 
-    def _encode(self) -> None:
+    def _encode(self, frames: Iterable[tuple[Image, Slot]], last: bool = False) -> None:
+        """Go on with these frames, which the journal has; the segment ends where it is long enough, or `last`."""
         try:
-            segment: Segment = encode_segment(self._plan, self._target, self._journal.waiting())
+            for image, slot in frames:
+                self._encoder = self._encoder or SegmentEncoder(self._plan, self._target)
+                self._encoder.add(image, slot)
+            if self._encoder and (last or self._journal.spooled >= self._limit):
+                self._journal.add_segment(self._encoder.finish())
+                self._encoder = None
         except (av.FFmpegError, ValueError) as exc:
             raise OutputError(f"{self._output}: cannot be encoded ({reason(exc)}); choose another --codec") from exc
-        self._journal.add_segment(segment)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -190,14 +195,15 @@ class Recording:
 
     def _give_up(self, kind: type[BaseException]) -> None:
         """Keep the journal where the same command could go on."""
+        if self._encoder:
+            self._encoder.close()
         self._journal.__exit__()
         hopeless = issubclass(kind, InputError | ModelError | UsageError) and not issubclass(kind, SourceChangedError)
         if hopeless or not self._resume:
             self._journal.remove()
 
     def _assemble(self) -> None:
-        if self._journal.spooled:
-            self._encode()
+        self._encode([], last=True)
         with self._open_writer() as writer:
             if self._first_pts is not None:
                 writer.write_segments(self._journal.segments, self._timing, self._first_pts)

@@ -28,7 +28,8 @@ def picture(index: int) -> Image:
 
 
 def painter(stylizer: NanoStylizer, mode: str) -> Painter:
-    config = merge(StylizeConfig(), {"video": {"consistency": mode, "window": WINDOW, "overlap": 1}})
+    video = {"consistency": mode, "window": WINDOW, "overlap": 1}
+    config = merge(StylizeConfig(), {"video": video, "sampling": {"style_guidance": 4}})
     style = stylizer.read_style([np.random.default_rng(9).integers(0, 256, (64, 64, 3), np.uint8)])
     return Painter(stylizer, style, (599, 299, -1), config, SIZE, threading.Event())
 

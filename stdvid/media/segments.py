@@ -7,7 +7,7 @@ files -> packets -> one stream of the output        nothing is encoded again
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,29 +68,37 @@ def _arrays(path: Path, *names: str) -> list[NDArray[Any]]:
         ) from exc
 
 
-def encode_segment(plan: StreamPlan, target: OutputFormat, frames: Iterable[tuple[Image, Slot]]) -> Segment:
-    """Encode frames, uint8 [H,W,3] RGB each, as the first to the last of a stream.
+class SegmentEncoder:
+    """Encodes frames as they come, as the first to the last of a stream; what it raises are FFmpeg's errors."""
 
-    Raises FFmpeg's errors.
-    """
-    data: list[bytes] = []
-    rows: list[tuple[int, int, int, bool]] = []
-    with av.open(io.BytesIO(), "w", format=target.muxer) as scratch:  # for what this container asks of encoders
-        stream = add_video_stream(scratch, plan)
-        pictures = plan.pictures()
+    def __init__(self, plan: StreamPlan, target: OutputFormat) -> None:
+        self._scratch = av.open(io.BytesIO(), "w", format=target.muxer)  # for what this container asks of encoders
+        self._stream = add_video_stream(self._scratch, plan)
+        self._picture, self._ticks = plan.pictures(), plan.ticks
+        self._data: list[bytes] = []
+        self._rows: list[tuple[int, int, int, bool]] = []
 
-        def take(packets: Sequence[av.Packet[Any]]) -> None:
-            for packet in packets:
-                data.append(bytes(packet))
-                rows.append((packet.size, int(packet.pts or 0), int(packet.duration or 0), packet.is_keyframe))
+    def add(self, image: Image, slot: Slot) -> None:
+        """The next frame, uint8 [H,W,3] RGB, and when it is shown."""
+        picture = self._picture(image)
+        picture.pts, picture.time_base, picture.duration = slot.pts, self._ticks, slot.duration
+        picture.pict_type = 0
+        self._take(self._stream.encode(picture))
 
-        for image, slot in frames:
-            picture = pictures(image)
-            picture.pts, picture.time_base, picture.duration = slot.pts, plan.ticks, slot.duration
-            picture.pict_type = 0
-            take(stream.encode(picture))
-        take(stream.encode(None))
-    return Segment(np.frombuffer(b"".join(data), np.uint8), np.array(rows, np.int64).reshape(-1, 4))
+    def finish(self) -> Segment:
+        """The segment; it was the last frame."""
+        self._take(self._stream.encode(None))
+        self.close()
+        return Segment(np.frombuffer(b"".join(self._data), np.uint8), np.array(self._rows, np.int64).reshape(-1, 4))
+
+    def close(self) -> None:
+        """Release the encoder; the segment will not be needed."""
+        self._scratch.close()
+
+    def _take(self, packets: Sequence[av.Packet[Any]]) -> None:
+        for packet in packets:
+            self._data.append(bytes(packet))
+            self._rows.append((packet.size, int(packet.pts or 0), int(packet.duration or 0), packet.is_keyframe))
 
 
 def decoding_times(pts: Sequence[int]) -> list[int]:

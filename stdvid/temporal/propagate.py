@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdvid.temporal.fade import fade
-from stdvid.temporal.flow import DisFlow, Flow, Image, leads_outside, occluded, squared, warp
+from stdvid.temporal.flow import DisFlow, Flow, Image, leads_outside, occluded, places_of, sample_at, squared, warp
 
 Picture = NDArray[np.float32]
 
@@ -64,14 +64,15 @@ def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match
 
 
 def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
-    seen = ~occluded(flow, returning)
-    faded = fade(image, warp(other, flow), seen)
-    other = faded.of(other)
+    seen, moved = ~occluded(flow, returning), warp(other, flow)
+    faded = fade(image, moved, seen)
+    other, moved = faded.of(other), faded.of(moved)
     still = (squared(flow) < STILL_PX**2) & (_gap(image, other) < STILL_RMS**2)
-    flow = np.where(still[..., None], np.float32(0), flow)
-    trust = KEPT * (seen | still) * np.exp(-np.square(_gap(image, warp(other, flow)) / TRUST_RMS**2))
-    trust *= known_before(faded.gain)
-    return Match(flow, cv2.GaussianBlur(trust.astype(np.float32), (0, 0), 1.0)[..., None], faded.gain)
+    resting = still.astype(np.uint8)
+    flow = np.asarray(cv2.copyTo(np.zeros_like(flow), resting, flow.copy()), np.float32)
+    gap = _gap(image, np.asarray(cv2.copyTo(other, resting, moved), np.uint8))
+    trust = np.float32(KEPT * known_before(faded.gain)) * (seen | still) * np.exp(-np.square(gap / TRUST_RMS**2))
+    return Match(flow, cv2.GaussianBlur(trust, (0, 0), 1.0)[..., None], faded.gain)
 
 
 def coarser(found: Match, cell_px: int) -> Match:
@@ -93,8 +94,8 @@ def known_before(gain: float) -> float:
 
 def _gap(image: Image, other: Image) -> Picture:
     """Squared difference of colour, 0..1, summed over channels, a little blurred: [H, W]."""
-    gap = cv2.subtract(image, other, dtype=cv2.CV_32F) / np.float32(255)
-    return squared(np.asarray(cv2.GaussianBlur(gap, (0, 0), 1.5)))
+    gap = cv2.subtract(image, other, dtype=cv2.CV_32F)
+    return squared(np.asarray(cv2.GaussianBlur(gap, (0, 0), 1.5))) / np.float32(255**2)
 
 
 def around(fresh: Picture) -> tuple[slice, slice] | None:
@@ -116,27 +117,25 @@ def around(fresh: Picture) -> tuple[slice, slice] | None:
     return spans[0], spans[1]
 
 
-def places_of(height: int, width: int) -> Picture:
-    """Each pixel's own place, x then y, [H, W, 2]."""
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.stack([x, y], -1)
-
-
-def carry_places(places: Picture, found: Match) -> Picture:
+def carry_places(places: Picture, found: Match, others: Picture) -> Picture:
     """Places one frame later: what moves takes its place along, what enters the picture continues its neighbours'.
 
-    What was hidden begins at its own, and so does what would have the same noise as its neighbour: areas of one value
+    What was hidden has that of `others`, and so has what would have the same noise as its neighbour: areas of one value
     would colour the picture.
     """
-    height, width = places.shape[:2]
-    own = places_of(height, width)
-    carried = continued(places, own + found.flow)
-    x, y = np.rint(carried[..., 0]), np.rint(carried[..., 1])
-    twin = np.zeros((height, width), bool)
-    for axis in (0, 1):
-        twin |= (x == np.roll(x, 1, axis)) & (y == np.roll(y, 1, axis))
-    kept = ((found.trust[..., 0] > KEPT / 2) | leads_outside(found.flow)) & ~twin
-    return np.where(kept[..., None], carried, own)
+    carried = continued(places, places_of(*places.shape[:2]) + found.flow)
+    nearest = _points(np.rint(carried))
+    kept = (found.trust[..., 0] > KEPT / 2) | leads_outside(found.flow)
+    kept[1:] &= nearest[1:] != nearest[:-1]
+    kept[:, 1:] &= nearest[:, 1:] != nearest[:, :-1]
+    chosen = np.where(kept, _points(carried), _points(others))
+    return chosen[..., None].view(np.float32)
+
+
+def _points(places: Picture) -> NDArray[np.complex64]:
+    """[H, W, 2] as one number a place, [H, W]: x + iy."""
+    points: NDArray[np.complex64] = places.view(np.complex64)[..., 0]
+    return points
 
 
 def continued(places: Picture, at: Picture) -> Picture:
@@ -144,15 +143,15 @@ def continued(places: Picture, at: Picture) -> Picture:
 
     They are never averaged, which would draw them together.
     """
-    height, width = places.shape[:2]
-    x, y = (np.rint(at[..., i]).clip(0, side - 1) for i, side in enumerate((width, height)))
-    taken = cv2.remap(places, x, y, cv2.INTER_NEAREST)
-    return np.stack([taken[..., 0] + (at[..., 0] - x), taken[..., 1] + (at[..., 1] - y)], -1)
+    nearest = np.rint(at)
+    for axis, side in enumerate(places.shape[1::-1]):
+        np.clip(nearest[..., axis], 0, side - 1, out=nearest[..., axis])
+    return sample_at(places, nearest, cv2.INTER_NEAREST) + (at - nearest)
 
 
 def noise_at(noise: Picture, places: Picture) -> Picture:
     """The values of `noise` [H, W, C] at the nearest pixels to `places`: not mixed, so their variance is kept."""
-    height, width = noise.shape[:2]
-    x, y = (np.rint(places[..., i]).astype(np.int64) % side for i, side in enumerate((width, height)))
-    taken: Picture = noise[y, x]
-    return taken
+    nearest = np.rint(places)
+    for axis, side in enumerate(noise.shape[1::-1]):
+        nearest[..., axis] -= side * np.floor(nearest[..., axis] / side)
+    return sample_at(noise, nearest, cv2.INTER_NEAREST)

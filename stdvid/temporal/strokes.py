@@ -41,26 +41,38 @@ def follow(x: Picture, befores: Sequence[Picture], origin: Origin) -> Picture:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A finished frame: its `picture` [H, W, 3], the light `lit` [H, W, 3] that painting added, and its `detail`."""
+    """A finished frame: its `picture` [H, W, 3], its `ground` [H, W, 3] before anything was painted, and how strong its
+    `detail` is, [H, W, 1]."""
 
     picture: Picture
-    lit: Picture
+    ground: Picture
     detail: Picture
 
+    @classmethod
+    def on(cls, ground: Picture, picture: Picture) -> Drawn:
+        """A finished `picture` on its `ground`."""
+        return cls(picture, ground, detail(picture))
 
-def follow_drawn(x: Picture, before: Drawn, found: Match, ground: Picture) -> Picture:
-    """As `follow` of one frame, where `before` is finished, and `x` is not yet.
 
-    What was drawn stays: its detail keeps the strength that it had, and nothing of `x` is mixed in where the match is
-    trusted. Light and colour follow `ground` [H, W, 3], the frame before anything is painted; the light that painting
-    added to that moves along. Of several frames one comes after the other: a mean of strokes is none.
+def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match], ground: Picture) -> Picture:
+    """As `follow`, where `befores` are finished and `x` is not yet; by the `matches` of `x`'s frame in theirs, of which
+    the last goes before the others.
+
+    What was drawn stays: its detail keeps the strength that it had, and nothing of `x` is mixed in where a match is
+    trusted wholly. Light and colour change as those of `ground` do, the frame [H, W, 3] before anything is painted.
     """
-    gain = np.float32(found.gain)
-    strength = warp(before.detail[..., None], found.flow)[..., 0] * gain**2
-    moved = _sharpened(warp(before.picture, found.flow, cv2.INTER_LANCZOS4) * gain, strength)
-    moved += light(ground - moved) + warp(before.lit, found.flow) * gain
-    result: Picture = x + found.trust / KEPT * (moved - x)
+    origin = Origin(matches, KEPT)
+    moved = origin.moved([before.picture for before in befores], cv2.INTER_LANCZOS4)
+    moved = _sharpened(moved, origin.moved([before.detail for before in befores]))
+    moved += origin.mixed([_relit(before, found, ground) for before, found in zip(befores, matches, strict=True)])
+    result: Picture = x + origin.trust * (moved - x)
     return result
+
+
+def _relit(before: Drawn, found: Match, ground: Picture) -> Picture:
+    """How light has changed since, for each pixel of now: of the grounds, which show the same, so that nothing of one
+    thing is in the light of another."""
+    return light(ground - np.float32(found.gain) * warp(before.ground, found.flow))
 
 
 def fresh(found: Match) -> Picture:
@@ -75,19 +87,21 @@ def light(picture: Picture) -> Picture:
 
 
 def detail(picture: Picture) -> Picture:
-    """How strong what is finer than DETAIL_PX is around each pixel, squared, [H, W]."""
+    """How strong what is finer than DETAIL_PX is around each pixel, root mean square, [H, W, 1]."""
     return _strength(picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX))
 
 
 def _strength(fine: Picture) -> Picture:
-    return _coarse(squared(fine) / np.float32(fine.shape[-1]), DETAIL_AREA_PX) + np.float32(1e-6)
+    squares = _coarse(squared(fine) / np.float32(fine.shape[-1]), DETAIL_AREA_PX) + np.float32(1e-6)
+    strength: Picture = np.sqrt(squares)[..., None]
+    return strength
 
 
 def _sharpened(picture: Picture, strength: Picture) -> Picture:
-    """`picture` with detail of `strength` [H, W]: being moved again and again has blurred it."""
+    """`picture` with detail of `strength` [H, W, 1]: being moved again and again has blurred it."""
     fine = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX)
-    gain = np.sqrt(strength / _strength(fine)).clip(1, DETAIL_GAIN)
-    sharper: Picture = picture + (gain - 1)[..., None] * fine
+    gain = (strength / _strength(fine)).clip(1, DETAIL_GAIN)
+    sharper: Picture = picture + (gain - 1) * fine
     return sharper
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +13,22 @@ from clips import frames_of, picture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stdvid.media.output import output_format
+from stdvid.media.encoding import StreamPlan
+from stdvid.media.frames import Image
+from stdvid.media.output import OutputFormat, output_format
 from stdvid.media.probe import probe
 from stdvid.media.reader import PyAVReader
-from stdvid.media.segments import Segment, decoding_times, encode_segment, pts_of
+from stdvid.media.segments import Segment, SegmentEncoder, decoding_times, pts_of
+from stdvid.media.timing import Slot
 from stdvid.media.writer import VideoWriter
+
+
+def encoded(plan: StreamPlan, target: OutputFormat, frames: Iterable[tuple[Image, Slot]]) -> Segment:
+    encoder = SegmentEncoder(plan, target)
+    for image, slot in frames:
+        encoder.add(image, slot)
+    return encoder.finish()
+
 
 VARIABLE = [6400, 6912, 9000, 9001, 20000, 20512, 21024, 30000, 30512, 31024, 31536, 50000]
 
@@ -61,7 +72,7 @@ def test_parts_make_the_whole(
             shown = frame.image
         for first in range(0, len(slots), 5):
             paths.append(tmp_path / f"{first}.npz")
-            encode_segment(parts.stream_plan, output_format(name), slots[first : first + 5]).save(paths[-1])
+            encoded(parts.stream_plan, output_format(name), slots[first : first + 5]).save(paths[-1])
         parts.write_segments(paths, timing, frames[0].pts)
     assert parts.notes == whole.notes
     assert parts.frames_written == whole.frames_written == len(slots)
@@ -77,7 +88,7 @@ def test_every_segment_begins_with_a_keyframe_and_comes_back_from_its_file(tmp_p
     )
     timing = writer.new_timing()
     frames = [(np.roll(picture(64, 48, 1), n, 1), slot) for n in range(9) for slot in timing.place(n, 1)]
-    segment = encode_segment(writer.stream_plan, output_format("o.mp4"), frames)
+    segment = encoded(writer.stream_plan, output_format("o.mp4"), frames)
     pts = segment.rows[:, 1].tolist()
     writer.abort()
     assert segment.rows[0, 3] == 1
@@ -111,6 +122,6 @@ def test_the_same_frames_make_the_same_bytes_whatever_was_in_memory_before(tmp_p
         del junk
         timing = writer.new_timing()
         frames = ((image, slot) for n, image in enumerate(images) for slot in timing.place(n, 1))
-        found.add(encode_segment(writer.stream_plan, output_format("o.mp4"), frames).data.tobytes())
+        found.add(encoded(writer.stream_plan, output_format("o.mp4"), frames).data.tobytes())
     writer.abort()
     assert len(found) == 1

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from stdvid.models import palette as module
-from stdvid.models.palette import BINS, ColourMap, Palette, transport_table
+from stdvid.models.palette import BINS, NODES, ColourMap, Palette, looked_up, transport_table
 
 SEEDS = st.integers(0, 10_000)
 
@@ -27,6 +28,18 @@ def mean(palette: Palette) -> Tensor:
 
 def flat(*colour: float) -> Tensor:
     return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1.3])
+def test_a_table_is_linear_between_its_nodes_and_ends_at_its_border(spread: float) -> None:
+    table = torch.rand(3, NODES, NODES, NODES, generator=torch.Generator().manual_seed(0))
+    images = torch.cat([picture(seed) for seed in (1, 2)]) * spread
+    places = images.permute(0, 2, 3, 1).flip(-1)[None]
+    referee = functional.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
+    found = looked_up(table, images)
+    torch.testing.assert_close(found, referee, atol=4e-3, rtol=0)  # OpenCV before 5 knows 32 places between nodes
+    nodes = torch.linspace(-1, 1, NODES).expand(3, 1, NODES)[None]  # greys, from node to node
+    torch.testing.assert_close(looked_up(table, nodes)[0, :, 0], table.diagonal(0, 1, 2).diagonal(0, 1, 2))
 
 
 @given(seed=SEEDS)

@@ -36,6 +36,12 @@ def test_blur_agrees_with_opencv(seed: int, sigma: float, height: int, width: in
         np.testing.assert_allclose(ours[0, channel].numpy(), theirs, atol=2e-6)
 
 
+@pytest.mark.parametrize("shape", [(24, 31), (4, 30)])
+def test_with_a_gradient_it_is_the_same_blur(shape: tuple[int, int]) -> None:
+    images = rand(2, 3, *shape)
+    torch.testing.assert_close(gaussian_blur(images.clone().requires_grad_(), 2.0).detach(), gaussian_blur(images, 2.0))
+
+
 @pytest.mark.parametrize("shape", [(4, 30), (30, 4), (1, 1)])
 def test_pictures_smaller_than_the_blur_repeat_their_border(shape: tuple[int, int]) -> None:
     image = rand(1, 1, *shape)

@@ -55,6 +55,23 @@ def test_where_two_are_half_trusted_both_are_taken() -> None:
     np.testing.assert_allclose(origin.trust, 1 - 0.5 * (1 - KEPT), rtol=1e-5)
 
 
+def test_what_is_trusted_as_far_as_wholly_is_taken_as_it_is() -> None:
+    matches, given = [matched(1.0, 0.5 * KEPT), matched(-3.0, left_half())], pictures(2)
+    origin = Origin(matches, KEPT)
+    moved, (first, last) = origin.moved(given), (warp(p, m.flow) for p, m in zip(given, matches, strict=True))
+    np.testing.assert_array_equal(moved[:, : WIDTH // 2], last[:, : WIDTH // 2])
+    np.testing.assert_array_equal(moved[:, WIDTH // 2 :], first[:, WIDTH // 2 :])
+    np.testing.assert_allclose(origin.trust[:, : WIDTH // 2], 1)
+    np.testing.assert_allclose(origin.trust[:, WIDTH // 2 :], 0.5, rtol=1e-5)
+
+
+def test_pictures_of_this_frame_are_taken_where_those_they_were_made_with_are() -> None:
+    matches, given = [matched(1.0, KEPT, 0.5), matched(-3.0, left_half())], pictures(2)
+    mixed = Origin(matches).mixed(given)
+    np.testing.assert_array_equal(mixed[:, : WIDTH // 2], given[1][:, : WIDTH // 2])
+    np.testing.assert_array_equal(mixed[:, WIDTH // 2 :], given[0][:, WIDTH // 2 :])
+
+
 def test_what_no_frame_shows_is_not_trusted() -> None:
     origin = Origin([matched(0, left_half()), matched(2, left_half() / 2)])
     np.testing.assert_array_equal(origin.trust[:, WIDTH // 2 :], 0)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stdvid.temporal.flow import DisFlow, Image
+from stdvid.temporal.flow import DisFlow, Image, places_of
 from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import (
     KEPT,
@@ -19,9 +19,8 @@ from stdvid.temporal.propagate import (
     continued,
     match,
     noise_at,
-    places_of,
 )
-from stdvid.temporal.strokes import LIGHT_PX, Drawn, detail, follow, follow_drawn, fresh, light
+from stdvid.temporal.strokes import LIGHT_PX, Drawn, follow, follow_drawn, fresh
 
 HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
 
@@ -75,7 +74,7 @@ def test_noise_moves_with_the_square_and_keeps_its_values() -> None:
     noise = np.random.default_rng(0).standard_normal((HEIGHT, WIDTH, 3), np.float32)
     own = places_of(HEIGHT, WIDTH)
     assert np.array_equal(noise_at(noise, own), noise)
-    places = carry_places(own, match(scene(LEFT + STEP), scene(LEFT), DisFlow()))
+    places = carry_places(own, match(scene(LEFT + STEP), scene(LEFT), DisFlow()), own)
     carried = noise_at(noise, places)
     same = (carried[INSIDE] == noise[CAME_FROM]).all(-1)
     assert float(same.mean()) > 0.8
@@ -83,7 +82,7 @@ def test_noise_moves_with_the_square_and_keeps_its_values() -> None:
     assert set(carried.ravel()) <= set(noise.ravel())
     assert float(carried.std()) == pytest.approx(1, abs=0.05)
     blank = Match(np.full((HEIGHT, WIDTH, 2), 7, np.float32), np.zeros((HEIGHT, WIDTH, 1), np.float32))
-    fresh = noise_at(noise, carry_places(places, blank))
+    fresh = noise_at(noise, carry_places(places, blank, own))
     assert np.array_equal(fresh[:-7, :-7], noise[:-7, :-7])  # nothing is believed: a new beginning
 
 
@@ -91,10 +90,10 @@ def test_noise_stays_white_however_long_it_is_carried() -> None:
     """Neighbours stay independent, or areas of one value would colour the picture."""
     noise = np.random.default_rng(1).standard_normal((64, 64, 3), np.float32)
     y, x = np.mgrid[:64, :64].astype(np.float32) / 64
-    places = places_of(64, 64)
+    places = own = places_of(64, 64)
     for t in range(400):
         flow = np.stack([(x - 0.5) * np.sin(t / 9) + 0.3, (y - 0.5) * np.cos(t / 7) - 0.2], -1).astype(np.float32)
-        places = carry_places(places, Match(flow, np.full((64, 64, 1), KEPT, np.float32)))
+        places = carry_places(places, Match(flow, np.full((64, 64, 1), KEPT, np.float32)), own)
     carried = noise_at(noise, places)
     assert float(carried.std()) == pytest.approx(1, abs=0.05)
     for axis in (0, 1):
@@ -130,7 +129,7 @@ def test_what_enters_the_picture_has_noise_that_was_not_there() -> None:
     pan.trust[:, : WIDTH - 4] = KEPT
     places, own = places_of(HEIGHT, WIDTH), places_of(HEIGHT, WIDTH)
     for k in range(1, 6):
-        places = carry_places(places, pan)
+        places = carry_places(places, pan, own)
         np.testing.assert_array_equal(places, own + np.float32([4 * k, 0]))
 
 
@@ -143,16 +142,11 @@ def resting(trust: float = KEPT) -> Match:
     return Match(np.zeros((HEIGHT, WIDTH, 2), np.float32), np.full((HEIGHT, WIDTH, 1), trust, np.float32))
 
 
-def finished(picture: Picture, lit: Picture) -> Drawn:
-    return Drawn(picture, lit, detail(picture))
-
-
 def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
     x, drawn = painting(5), painting(5) + 0.3 * painting(6)
-    lit, now = light(drawn - x), drawn
+    now = drawn
     for _ in range(60):
-        now = follow_drawn(x, finished(now, lit), resting(), x)
-        lit = light(now - x)
+        now = follow_drawn(x, [Drawn.on(x, now)], [resting()], x)
     assert float(np.abs(now - drawn).mean()) < 0.1 * float(np.abs(drawn - x).mean())
     other = follow(x, [drawn], Origin([resting()]))  # what the network gives comes back in
     for _ in range(60):
@@ -162,7 +156,7 @@ def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
 
 def test_new_light_reaches_what_was_drawn() -> None:
     x, drawn = painting(5), painting(6)
-    brighter = follow_drawn(x + 0.3, finished(drawn, light(drawn - x)), resting(), x + 0.3)
+    brighter = follow_drawn(x + 0.3, [Drawn.on(x, drawn)], [resting()], x + 0.3)
     assert float((brighter - drawn).mean()) == pytest.approx(0.3, abs=0.01)
     assert float((brighter - drawn).std()) < 0.05
 
@@ -173,7 +167,7 @@ def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
     half, flat, now = resting(), np.zeros_like(drawn), drawn
     half.flow[..., 0] = 0.5
     for _ in range(40):
-        now = follow_drawn(flat, finished(now, np.zeros_like(drawn)), half, flat)
+        now = follow_drawn(flat, [Drawn.on(flat, now)], [half], flat)
     middle = (slice(16, -16), slice(40, -40))
     kept = float(now[middle].std() / drawn[middle].std())
     assert 0.7 < kept < 1.2
