@@ -23,14 +23,18 @@ FRAMES, WINDOW, SIZE = 14, 4, (48, 32)
 
 
 def picture(index: int) -> Image:
-    scene = np.random.default_rng(5).integers(0, 256, (SIZE[1], SIZE[0] + FRAMES, 3), np.uint8)
-    return np.ascontiguousarray(scene[:, index : index + SIZE[0]])
+    return np.ascontiguousarray(noise(5, SIZE[1], SIZE[0] + FRAMES)[:, index : index + SIZE[0]])
+
+
+def noise(seed: int, height: int, width: int) -> Image:
+    """Of few colours: a palette of all of them takes seconds."""
+    return np.random.default_rng(seed).integers(0, 4, (height, width, 3), np.uint8) * 85
 
 
 def painter(stylizer: NanoStylizer, mode: str) -> Painter:
     video = {"consistency": mode, "window": WINDOW, "overlap": 1}
     config = merge(StylizeConfig(), {"video": video, "sampling": {"style_guidance": 4}})
-    style = stylizer.read_style([np.random.default_rng(9).integers(0, 256, (64, 64, 3), np.uint8)])
+    style = stylizer.read_style([noise(9, 64, 64)])
     return Painter(stylizer, style, (599, 299, -1), config, SIZE, threading.Event())
 
 

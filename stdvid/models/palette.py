@@ -177,12 +177,15 @@ def transport_table(source: Palette, reference: Palette, flatness: float = 0.0, 
 
 
 def _potential(source: Palette, reference: Palette, share: float = SHARE) -> Tensor:
-    """The dual potential of the reference's colours, plus their log shares: [K], by Sinkhorn's iteration on logs."""
-    cost = torch.cdist(source.colours, reference.colours).square() / ENTROPY
-    log_source, log_reference = source.shares.log()[:, None], reference.shares.log()
+    """The dual potential of the reference's colours, plus their log shares: [K], by Sinkhorn's iteration.
+
+    In double precision, of which the kernel needs the range: it goes down to exp(-12 / ENTROPY).
+    """
+    shares, wanted = source.shares.double(), reference.shares.double()
+    kernel = (torch.cdist(source.colours.double(), reference.colours.double()).square() / -ENTROPY).exp()
     softness = share / (share + ENTROPY)
-    g = torch.zeros_like(log_reference)
+    g = torch.ones_like(wanted)
     for _ in range(round(_ITERATIONS / ENTROPY)):
-        f = -torch.logsumexp(g + log_reference - cost, 1, keepdim=True)
-        g = -softness * torch.logsumexp(f + log_source - cost, 0)
-    return (g + log_reference) * ENTROPY
+        f = 1 / (kernel @ (g * wanted))
+        g = (kernel.mT @ (f * shares)) ** -softness
+    return ((g * wanted).log() * ENTROPY).to(reference.colours.dtype)
