@@ -124,7 +124,7 @@ def test_a_worker_does_what_the_plan_says_or_fails(
     def missing(*_: Any) -> None:
         raise ImportError("No module named 'openvino'")
 
-    monkeypatch.setattr(openvino_backend, "compiled", missing)
+    monkeypatch.setattr(openvino_backend, "compiled_once", missing)
     _load.cache_clear()
     config = planned.job.config
     with pytest.raises(ModelError, match="--precision fp32"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stdvid.errors import ModelError
-from stdvid.models.openvino_graph import compiled
+from stdvid.models.openvino_cache import compiled_once
 from stdvid.models.style_encoder import StyleCode, StyleEncoder
 
 INPUTS = ("x_t", "t", "structure", "tokens", "vector")
@@ -25,7 +25,7 @@ class Int8Unet:
         """`name`: of the file, for messages. Raises ModelError if it is no graph of nano."""
         self.name = name
         try:
-            self._model, _ = compiled(graph, weights, threads)
+            self._model = compiled_once(graph, weights, threads)
             names = [port.get_any_name() for port in self._model.inputs]
         except (ImportError, RuntimeError, ValueError) as exc:
             words = " ".join(str(exc).split())[:160]

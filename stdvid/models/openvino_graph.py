@@ -36,34 +36,41 @@ def runtime() -> Any:
     return openvino.Core()
 
 
-def compiled(graph: bytes, weights: bytes, threads: int) -> tuple[Any, str]:
-    """The graph, ready to run, and the precision of what in it is not int8: "bf16" or "f32".
+def compiled(graph: bytes, weights: bytes, threads: int) -> Any:
+    """The graph, ready to run.
 
     Raises ImportError without OpenVINO, RuntimeError for a graph that it cannot read.
     """
-    core = runtime()
-    rest = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-    settings = {
+    return runtime().compile_model(runtime().read_model(graph, weights), "CPU", settings(threads))
+
+
+def settings(threads: int) -> dict[str, Any]:
+    """With which graphs are compiled; ImportError without OpenVINO."""
+    return {
         **SAFE,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": rest,
+        "INFERENCE_PRECISION_HINT": rest(),
         "ENABLE_CPU_PINNING": False,  # processes side by side would be held to the same cores
         "ENABLE_HYPER_THREADING": True,
     }
-    return core.compile_model(core.read_model(graph, weights), "CPU", settings), rest
+
+
+def rest() -> str:
+    """The precision of what in a network is not int8: "bf16" or "f32"."""
+    return "bf16" if "BF16" in runtime().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 def _try(graph: Path, weights: Path, calls: Path, results: Path) -> None:
-    model, rest = compiled(graph.read_bytes(), weights.read_bytes(), 2)
+    model = compiled(graph.read_bytes(), weights.read_bytes(), 2)
     with np.load(calls, allow_pickle=False) as file:
         given: dict[str, dict[str, Any]] = {}
         for key in file.files:
             number, _, name = key.partition("/")
             given.setdefault(number, {})[name] = file[key]
     np.savez(results, **{number: model(call)[0] for number, call in given.items()})
-    print(json.dumps({"rest": rest}))
+    print(json.dumps({"rest": rest()}))
 
 
 if __name__ == "__main__":

@@ -70,10 +70,15 @@ def verdict(graph: tuple[Path, str], weights: tuple[Path, str], examples: Callab
 
 
 def verdict_file(*hashes: str) -> Path:
-    """Where the verdict on the network with these hashes is, for this CPU and these versions."""
-    facts = [openvino_version(), platform.platform(), _cpu(), sys.version, os.environ.get("LD_PRELOAD"), *hashes]
+    """Where the verdict on the network with these hashes is."""
+    return cache_file(".json", *hashes)
+
+
+def cache_file(suffix: str, *facts: Any) -> Path:
+    """Where what is known by these facts is kept, for this CPU and these versions."""
+    facts = (openvino_version(), platform.platform(), _cpu(), sys.version, os.environ.get("LD_PRELOAD"), *facts)
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    return Path(platformdirs.user_cache_dir("stdvid", appauthor=False)) / "int8" / f"{key}.json"
+    return Path(platformdirs.user_cache_dir("stdvid", appauthor=False)) / "int8" / f"{key}{suffix}"
 
 
 def _cpu() -> str:

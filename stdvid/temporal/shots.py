@@ -13,8 +13,6 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 Image = NDArray[np.uint8]
 
@@ -25,7 +23,6 @@ SHORTEST_SHOT = 5
 """Frames. A change sooner after a cut is a flash or a wipe, and stays in the shot."""
 
 _WIDTH_PX = 160
-_CHANGE = ContentDetector.Components(delta_hue=0.0, delta_sat=0.0, delta_lum=1.0, delta_edges=0.0)
 _RATE = 25.0  # the detector counts frames; it wants a rate, and uses it for nothing here
 
 
@@ -44,7 +41,11 @@ def split_shots(frames: Iterable[F]) -> Iterator[tuple[int, F]]:
 
     Cuts within the first two or the last two frames are not found: there is nothing to compare them with.
     """
-    detector = AdaptiveDetector(min_scene_len=SHORTEST_SHOT, window_width=LOOKAHEAD, weights=_CHANGE)
+    from scenedetect import FrameTimecode  # a tenth of a second, in which a network can be loaded
+    from scenedetect.detectors import AdaptiveDetector, ContentDetector
+
+    change = ContentDetector.Components(delta_hue=0.0, delta_sat=0.0, delta_lum=1.0, delta_edges=0.0)
+    detector = AdaptiveDetector(min_scene_len=SHORTEST_SHOT, window_width=LOOKAHEAD, weights=change)
     held: deque[tuple[int, F]] = deque()
     shot = 0
     for number, frame in enumerate(frames):

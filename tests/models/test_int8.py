@@ -233,8 +233,7 @@ def test_a_signal_ends_nothing_when_networks_have_come_and_gone(written: Path) -
 import gc, os, pathlib, signal, sys
 from stdvid.models.openvino_graph import compiled
 files = [pathlib.Path(path).read_bytes() for path in sys.argv[1:]]
-first = compiled(*files, 1)
-second = compiled(*files, 1)
+first, second = compiled(*files, 1), compiled(*files, 1)
 for name in ("first", "second"):
     del globals()[name]
     gc.collect()
