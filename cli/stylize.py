@@ -100,8 +100,8 @@ def stylize(
         typer.Option(
             metavar="N",
             help="The least steps of a frame of which most is taken over from frames painted before (consistency "
-            "full); 1 in nano's presets. As many as --steps makes all frames take all, about twice as slow; 0 leaves "
-            "the network out where nothing is new.",
+            "full), of its new part alone; 1 in nano's presets. As many as --steps makes all frames take all, whole, "
+            "at half the speed.",
             rich_help_panel=_LOOK,
         ),
     ] = None,

@@ -99,14 +99,14 @@ class ModelConfig:
 class SamplingConfig:
     """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly.
 
-    `steps_between`: the least of them where most of a frame is taken over from the anchors around it; None: always all;
-    0: none where all of it is.
+    `steps_between`: the least of them where most of a frame is taken over from the anchors around it, and the network
+    sees the rest alone; None, or as many as `steps`: always all, of whole frames.
     """
 
     sampler: Literal["std", "published"] = "std"
     strength: Annotated[float, Range(above=0, to=1)] = 0.6
     steps: Annotated[int, Range(start=1, to=1000)] = 4
-    steps_between: Annotated[int, Range(start=0, to=1000)] | None = None
+    steps_between: Annotated[int, Range(start=1, to=1000)] | None = None
     guidance: Annotated[float, Range(start=0, to=50)] = 1.0
     style_scale: Annotated[float, Range(start=0, to=4)] = 1.0
     style_guidance: Annotated[int, Range(start=0, to=1000)] = 0

@@ -25,13 +25,15 @@ from stdvid.media.probe import VideoInfo, probe
 from stdvid.media.reader import PyAVReader
 from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.anchor_attention import Memory
+from stdvid.models.canvas import Region
 from stdvid.models.graphic import solid
 from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor
 from stdvid.style_guidance import Box, StyleGuidance, blank_places
 from stdvid.temporal.flow import DisFlow
-from stdvid.temporal.propagate import around, match
+from stdvid.temporal.propagate import match
 from stdvid.temporal.ways import Ways
+from stdvid.where_new import looking_at, region_of
 
 P = TypeVar("P")
 
@@ -52,9 +54,6 @@ FOLLOWING = ("flow", "full")
 
 REFERENCE_SHORT_SIDE_PX = 320
 """References are read at the scale that the model was trained at."""
-
-STILL_SHARE = 0.001
-"""A frame of which less is new, and that in specks, need not be painted: there it shows the source in the palette."""
 
 FULL_SHARE = 3.0
 """Sampling takes all of its steps, and style guidance all of its iterations, where a share of 1 / FULL_SHARE, or more,
@@ -162,34 +161,37 @@ class Painter:
             trails, sources = zip(*known[: len(images)], strict=True)
             return self._paint_group(images, 0, look, self._following(trails, sources), anchors)
         painted, start = [first.painted], 1
-        for stride, trails, sources in self._alike(inner):
+        for stride, regions, trails, sources in self._alike(inner):
             part = images[start : start + len(trails)]
             following = self._following(trails, sources)
-            painted.append(self._paint_group(part, 0, look, following, anchors, stride=stride))
+            painted.append(self._paint_group(part, 0, look, following, anchors, stride=stride, regions=regions))
             start += len(part)
         return np.concatenate([*painted, last.painted][: len(images)])
 
     def _alike(
         self, frames: Iterable[tuple[Trail, list[Source]]]
-    ) -> Iterator[tuple[int, tuple[Trail, ...], tuple[list[Source], ...]]]:
-        """Frames in their order, in groups that are sampled at the same times: every stride-th, or at none for 0."""
-        for stride, alike in itertools.groupby(frames, lambda frame: self._stride(*frame)):
+    ) -> Iterator[tuple[int, tuple[Region, ...], tuple[Trail, ...], tuple[list[Source], ...]]]:
+        """Frames in their order, in groups that are sampled at the same times, every stride-th, or at none for 0, and
+        the region of each that the network has to see, or none for all of them."""
+        due = ((*self._due(*frame), *frame) for frame in frames)
+        for stride, alike in itertools.groupby(due, lambda frame: frame[0]):
             while group := list(itertools.islice(alike, self.group)):
-                trails, sources = zip(*group, strict=True)
-                yield stride, trails, sources
+                _, regions, trails, sources = zip(*group, strict=True)
+                yield stride, tuple(filter(None, regions)), trails, sources
 
-    def _stride(self, frame: Trail, sources: Sequence[Source]) -> int:
-        """The largest stride through the times that still takes the steps due to a frame: the fewer, the less of it is
-        new."""
+    def _due(self, frame: Trail, sources: Sequence[Source]) -> tuple[int, Region | None]:
+        """The largest stride through the times that still takes the steps due to a frame, the fewer, the less of it is
+        new; and where it is, None for all of it."""
         steps, least = len(self.times) - 1, self.config.sampling.steps_between
         if least is None or least >= steps:
-            return 1
+            return 1, None
         unknown = new(frame, sources)
-        share = float(unknown.mean())
-        if least == 0 and share < STILL_SHARE and around(unknown) is None:
-            return 0
-        due = min(steps, max(least, steps * FULL_SHARE * share))
-        return next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
+        due = min(steps, max(least, steps * FULL_SHARE * float(unknown.mean())))
+        stride = next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
+        if not self.stylizer.parts:
+            return stride, None
+        region = region_of(unknown, self.stylizer.canvas)
+        return (stride, region) if region else (0, None)
 
     def _begun_between(
         self, images: Images, ways: Ways, first: Handed, last: Handed
@@ -238,14 +240,18 @@ class Painter:
         anchors: Sequence[Memory] = (),
         keep: Memory | None = None,
         stride: int = 1,
+        regions: Sequence[Region] = (),
     ) -> Painted:
         """Paint frames of a shot, the first of which is number `index` of the clip, in sight of `anchors`, at every
-        `stride`-th time; with a stride of 0 they are what they follow."""
+        `stride`-th time, in their `regions`; with a stride of 0 they are what they follow."""
         sampling = self.config.sampling
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
         pictures = condition.content
         if stride:
-            denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
+            if regions:
+                denoiser = looking_at(regions, self.stylizer, condition, sampling.guidance)
+            else:
+                denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
             pictures = self.stylizer.decode(self._denoise(denoiser, condition, self.times[::stride], index, following))
         if self.style.graphic.hatched:  # bare paper stays bare under a pen
             bare = self.style.graphic.hatched * blank_places(condition.content)

@@ -49,13 +49,16 @@ INT8_SPEEDUP = 1.7
 GUIDANCE_FLOPS_PER_PIXEL = 125_000
 """An iteration of style guidance, as the network work that takes as long."""
 
-AROUND_FLOPS_PER_PIXEL = {"none": 50_000, "noise": 50_000, "flow": 150_000, "full": 240_000}
+AROUND_FLOPS_PER_PIXEL = {"none": 50_000, "noise": 50_000, "flow": 150_000, "full": 180_000}
 """Everything but the network, for a frame: colours, flow, paint that moves, encoding; as network work, on a CPU, that
 takes as long."""
 
 FRESH_SHARE = 0.25
 """Share of its steps, and of the iterations of style guidance, that a frame takes where paint follows the motion, on
 average over clips of many kinds: much where all moves, nothing where all rests."""
+
+SEEN_SHARE = 0.5
+"""Share of the pixels of such a frame that a network sees which may be shown parts, on average as above."""
 
 WAYS_BYTES_PER_PIXEL = 36
 """With consistency "full", for each frame of a window: three matches of two numbers and a trust."""
@@ -136,9 +139,9 @@ class Plan:
     def _calls(self, painted: int, windows: int) -> float:
         """Network calls for so many frames in so many windows, a frame each."""
         least, steps = self.job.config.sampling.steps_between, len(self.times) - 1
-        if least is None or not self.job.config.video.anchored:
+        if least is None or least >= steps or not self.job.config.video.anchored:
             return painted * self.calls_per_frame
-        between = max(min(least, steps), steps * FRESH_SHARE) / steps
+        between = max(least, steps * FRESH_SHARE) / steps * (SEEN_SHARE if isinstance(self.model, Bundle) else 1)
         return (windows + (painted - windows) * between) * self.calls_per_frame
 
     @cached_property

@@ -121,7 +121,7 @@ def test_the_estimate_by_hand(
 
 
 @pytest.mark.parametrize(
-    ("least", "steps", "share"), [(None, 4, 1), (4, 4, 1), (1, 4, 0.25), (2, 4, 0.5), (1, 8, 0.25), (5, 2, 1)]
+    ("least", "steps", "share"), [(None, 4, 1), (4, 4, 1), (1, 4, 0.125), (2, 4, 0.25), (1, 8, 0.125), (5, 2, 1)]
 )
 def test_frames_between_anchors_are_estimated_by_what_is_new(
     make: Make, monkeypatch: pytest.MonkeyPatch, least: int | None, steps: int, share: float
@@ -131,7 +131,7 @@ def test_frames_between_anchors_are_estimated_by_what_is_new(
     planned = plan(make({"sampling": {"steps": steps, "steps_between": least}, "video": {"window": 6, "overlap": 1}}))
     calls = (3 + 9 * share) * steps  # three windows, each of which ends in an anchor; 12 frames
     pixels = (64 + 32) * (48 + 32)
-    expected = planned.model.flops_per_pixel * pixels * calls / 0.5e9 + 12 * 240_000 * pixels / 1e9
+    expected = planned.model.flops_per_pixel * pixels * calls / 0.5e9 + 12 * 180_000 * pixels / 1e9
     assert planned.estimate_s == pytest.approx(expected)
 
 

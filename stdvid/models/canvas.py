@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+Region = tuple[slice, slice]
+"""Rows and columns of a padded picture."""
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -31,6 +34,11 @@ class Canvas:
     def latents(self, cells: Tensor) -> Tensor:
         """Inverse of `cells`."""
         return F.pixel_unshuffle(cells, self.latent_px // self.cell_px)
+
+    def latents_in(self, region: Region) -> Region:
+        """The rows and columns of latents that stand for those of pixels, which are multiples of latents."""
+        rows, columns = (slice(side.start // self.latent_px, side.stop // self.latent_px) for side in region)
+        return rows, columns
 
     def bounded(self, estimates: Tensor) -> Tensor:
         """Estimates within the limit."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from stdvid.diffusion.denoiser import Guided
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.anchor_attention import Memory
-from stdvid.models.canvas import Canvas
+from stdvid.models.canvas import Canvas, Region
 from stdvid.models.openvino_backend import Int8Nano, call_of
 from stdvid.models.openvino_trial import Examples
 from stdvid.models.patches import PATCH_PX, SIZE_MULTIPLE_PX, decode, encode
@@ -53,6 +53,7 @@ class NanoStylizer(Stylizer):
     """
 
     canvas = CANVAS
+    parts = True
 
     def __init__(self, model: Nano | Int8Nano, schedule: Schedule, dtype: torch.dtype | None = None) -> None:
         """`dtype`: that the network computes in, by default what its device is fast in."""
@@ -78,6 +79,14 @@ class NanoStylizer(Stylizer):
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
         """See `Stylizer`."""
         return Condition(encode(content), content, Told(encode(structure_map(frames)), style.code))
+
+    def part(self, condition: Condition, frame: int, region: Region) -> Condition:
+        """See `Stylizer`."""
+        rows, columns = self.canvas.latents_in(region)
+        latents = (slice(frame, frame + 1), slice(None), rows, columns)
+        told: Told = condition.told
+        content = condition.content[frame : frame + 1, :, region[0], region[1]]
+        return Condition(condition.x_0[latents], content, Told(told.structure[latents], told.code))
 
     def denoiser(
         self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None

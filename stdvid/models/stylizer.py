@@ -20,7 +20,7 @@ from torch import Tensor
 from stdvid.diffusion.denoiser import Denoiser
 from stdvid.diffusion.schedule import Schedule
 from stdvid.models.anchor_attention import Memory
-from stdvid.models.canvas import Canvas
+from stdvid.models.canvas import Canvas, Region
 from stdvid.models.graphic import Graphic, solid
 from stdvid.models.hatching import Pen
 from stdvid.models.palette import ColourMap, Palette
@@ -97,6 +97,8 @@ class Stylizer(ABC):
     canvas: Canvas
     together: bool = False
     """Whether frames of a call see one another, as a video, and all of a window are to be in one call."""
+    parts: bool = False
+    """Whether a part of a frame may be painted without the rest: `part`."""
 
     @property
     @abstractmethod
@@ -114,6 +116,10 @@ class Stylizer(ABC):
     @abstractmethod
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
         """The condition of padded `frames` and their `content`, [T, 3, H, W] in [-1, 1] both."""
+
+    def part(self, condition: Condition, frame: int, region: Region) -> Condition:
+        """The condition of a region of a frame, a multiple of latents and of what the network asks of sides."""
+        raise NotImplementedError
 
     @abstractmethod
     def denoiser(
