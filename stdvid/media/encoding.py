@@ -79,12 +79,15 @@ def choose_encoder(codec: str, crf: float | None, options: Mapping[str, str]) ->
             close = get_close_matches(name, known, n=1)
             advice = f"did you mean {close[0]!r}?" if close else "remove it"
             raise UsageError(f"encoder option {name!r} is unknown; allowed are the options of {codec}; {advice}")
-    if crf is not None and "crf" not in known:
+    if crf is not None and not {"crf", "cq"} & known:
         raise UsageError(
             f"crf {crf:g}: {codec} has no constant quality factor; allowed are its own options; use --enc instead"
         )
-    if "crf" in known and "crf" not in wanted and not {"b", "qp", "qmax"} & set(wanted):
-        wanted["crf"] = f"{DEFAULT_CRF if crf is None else crf:g}"
+    quality = f"{DEFAULT_CRF if crf is None else crf:g}"
+    if "crf" in known and not {"crf", "b", "qp", "qmax"} & set(wanted):
+        wanted["crf"] = quality
+    elif "cq" in known and not {"cq", "b", "qp", "rc"} & set(wanted):  # NVENC: the same scale, about
+        wanted |= {"rc": "vbr", "cq": quality, "b": "0"}
     for name, ours in _own_options(codec).items():
         wanted[name] = f"{ours}:{wanted[name]}" if name in wanted else ours
     return EncoderChoice(codec, crf, wanted, pixel_format)

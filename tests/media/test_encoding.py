@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +70,24 @@ def test_options_for_x265_are_joined_to_those_that_keep_it_quiet() -> None:
     assert choose_encoder("libx265", None, {}).options["x265-params"] == "log-level=error"
     choice = choose_encoder("libx265", None, {"x265-params": "bframes=0:keyint=5"})
     assert choice.options["x265-params"] == "log-level=error:bframes=0:keyint=5"
+
+
+@pytest.mark.parametrize(
+    ("crf", "options", "expected"),
+    [
+        (None, {}, {"rc": "vbr", "cq": "18", "b": "0"}),
+        (24, {}, {"rc": "vbr", "cq": "24", "b": "0"}),
+        (24, {"cq": "30"}, {"cq": "30"}),
+        (None, {"b": "8000000"}, {"b": "8000000"}),
+        (None, {"rc": "constqp", "qp": "20"}, {"rc": "constqp", "qp": "20"}),
+    ],
+)
+def test_constant_quality_of_a_card_has_another_name(
+    crf: float | None, options: dict[str, str], expected: dict[str, str]
+) -> None:
+    if "h264_nvenc" not in av.codecs_available:
+        pytest.skip("this build of FFmpeg has no NVENC")
+    assert choose_encoder("h264_nvenc", crf, options).options == expected
 
 
 @pytest.mark.parametrize(
