@@ -226,6 +226,7 @@ class Plan:
             "strength": self.network.strength or (self.times[0] + 1) / 1000,
             "start_time": self.times[0],
             "steps": len(self.times) - 1,
+            "steps_between": sampling.steps_between,
             "guidance": sampling.guidance,
             "style_scale": sampling.style_scale,
             "style_guidance": sampling.style_guidance,

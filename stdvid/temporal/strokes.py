@@ -48,11 +48,6 @@ class Drawn:
     ground: Picture
     detail: Picture
 
-    @classmethod
-    def on(cls, ground: Picture, picture: Picture) -> Drawn:
-        """A finished `picture` on its `ground`."""
-        return cls(picture, ground, detail(picture))
-
 
 def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match], ground: Picture) -> Picture:
     """As `follow`, where `befores` are finished and `x` is not yet; by the `matches` of `x`'s frame in theirs, of which

@@ -20,7 +20,7 @@ from stdvid.temporal.propagate import (
     match,
     noise_at,
 )
-from stdvid.temporal.strokes import LIGHT_PX, Drawn, follow, follow_drawn, fresh
+from stdvid.temporal.strokes import LIGHT_PX, Drawn, detail, follow, follow_drawn, fresh
 
 HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
 
@@ -142,11 +142,15 @@ def resting(trust: float = KEPT) -> Match:
     return Match(np.zeros((HEIGHT, WIDTH, 2), np.float32), np.full((HEIGHT, WIDTH, 1), trust, np.float32))
 
 
+def drawn_on(ground: Picture, picture: Picture) -> Drawn:
+    return Drawn(picture, ground, detail(picture))
+
+
 def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
     x, drawn = painting(5), painting(5) + 0.3 * painting(6)
     now = drawn
     for _ in range(60):
-        now = follow_drawn(x, [Drawn.on(x, now)], [resting()], x)
+        now = follow_drawn(x, [drawn_on(x, now)], [resting()], x)
     assert float(np.abs(now - drawn).mean()) < 0.1 * float(np.abs(drawn - x).mean())
     other = follow(x, [drawn], Origin([resting()]))  # what the network gives comes back in
     for _ in range(60):
@@ -156,7 +160,7 @@ def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
 
 def test_new_light_reaches_what_was_drawn() -> None:
     x, drawn = painting(5), painting(6)
-    brighter = follow_drawn(x + 0.3, [Drawn.on(x, drawn)], [resting()], x + 0.3)
+    brighter = follow_drawn(x + 0.3, [drawn_on(x, drawn)], [resting()], x + 0.3)
     assert float((brighter - drawn).mean()) == pytest.approx(0.3, abs=0.01)
     assert float((brighter - drawn).std()) < 0.05
 
@@ -167,7 +171,7 @@ def test_what_was_drawn_keeps_its_detail_on_the_way() -> None:
     half, flat, now = resting(), np.zeros_like(drawn), drawn
     half.flow[..., 0] = 0.5
     for _ in range(40):
-        now = follow_drawn(flat, [Drawn.on(flat, now)], [half], flat)
+        now = follow_drawn(flat, [drawn_on(flat, now)], [half], flat)
     middle = (slice(16, -16), slice(40, -40))
     kept = float(now[middle].std() / drawn[middle].std())
     assert 0.7 < kept < 1.2
