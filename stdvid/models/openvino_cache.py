@@ -31,7 +31,8 @@ def compiled_once(graph: bytes, weights: bytes, threads: int) -> Any:
         digest, blob = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:]
         if hashlib.sha256(blob).digest() == digest:
             model = runtime().import_model(blob, "CPU", settings(threads))
-            os.utime(path)
+            with suppress(OSError):  # it is another user's
+                os.utime(path)
             return model
     model = compiled(graph, weights, threads)
     with suppress(OSError, RuntimeError):  # then it is compiled again the next time
