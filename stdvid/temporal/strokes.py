@@ -66,8 +66,11 @@ def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match],
 
 def _relit(before: Drawn, found: Match, ground: Picture) -> Picture:
     """How light has changed since, for each pixel of now: of the grounds, which show the same, so that nothing of one
-    thing is in the light of another."""
-    return light(ground - np.float32(found.gain) * warp(before.ground, found.flow))
+    thing is in the light of another; and of what is trusted, or what is seen no more would stay in the paint."""
+    change = ground - np.float32(found.gain) * warp(before.ground, found.flow)
+    blurred = light(np.concatenate([change * found.trust, found.trust], -1))
+    relit: Picture = blurred[..., :-1] / (blurred[..., -1:] + np.float32(1e-3))
+    return relit
 
 
 def fresh(found: Match) -> Picture:
