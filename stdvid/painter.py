@@ -28,7 +28,7 @@ from stdvid.models.anchor_attention import Memory
 from stdvid.models.canvas import Region
 from stdvid.models.graphic import solid
 from stdvid.models.palette import Palette
-from stdvid.models.stylizer import Condition, Look, Style, Stylizer, to_frames, to_tensor
+from stdvid.models.stylizer import Condition, Look, PartStylizer, Style, Stylizer, to_frames, to_tensor
 from stdvid.style_guidance import Box, StyleGuidance, blank_places
 from stdvid.temporal.flow import DisFlow
 from stdvid.temporal.propagate import match
@@ -188,7 +188,7 @@ class Painter:
         unknown = new(frame, sources)
         due = min(steps, max(least, steps * FULL_SHARE * float(unknown.mean())))
         stride = next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
-        if not self.stylizer.parts:
+        if not isinstance(self.stylizer, PartStylizer):
             return stride, None
         region = region_of(unknown, self.stylizer.canvas)
         return (stride, region) if region else (0, None)
@@ -248,7 +248,7 @@ class Painter:
         condition = self.stylizer.condition(to_tensor(images), self.style, sampling.color, look)
         pictures = condition.content
         if stride:
-            if regions:
+            if regions and isinstance(self.stylizer, PartStylizer):
                 denoiser = looking_at(regions, self.stylizer, condition, sampling.guidance)
             else:
                 denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)

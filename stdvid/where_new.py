@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.diffusion.denoiser import Denoiser
 from stdvid.models.canvas import Canvas, Region
-from stdvid.models.stylizer import Condition, Stylizer
-from stdvid.temporal.propagate import Picture
+from stdvid.models.stylizer import Condition, PartStylizer
+from stdvid.temporal.propagate import MARGIN_PX, Picture, mostly
 
 LITTLE, SPECK_PX = 0.25, 3
 """What the network need not see: pixels of which a smaller share is new, and what is narrower than a speck, as rims of
 things that move. There a frame is as it was before painting."""
-
-MARGIN_PX = 24
-"""What is around the new part in the network's sight: within so much of its border it paints lines."""
 
 LEAST_PX, STEP_PX = 128, 64
 """The shortest side of a rectangle, and the steps in which sides grow: each shape is prepared for once, in .03 s."""
@@ -32,15 +28,15 @@ LEAST_PX, STEP_PX = 128, 64
 def region_of(unknown: Picture, canvas: Canvas) -> Region | None:
     """The rectangle around what is new, `unknown` [H, W, 1], 0..1, of a frame: rows and columns of it, padded. None
     where hardly anything is."""
-    much = (unknown[..., 0] > LITTLE).astype(np.uint8)
-    found = np.asarray(cv2.morphologyEx(much, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8)), np.uint8)
+    found = mostly(unknown, LITTLE, SPECK_PX)
     if not found.any():
         return None
     return _span(found.max(1), canvas), _span(found.max(0), canvas)
 
 
 def _span(found: NDArray[np.uint8], canvas: Canvas) -> slice:
-    """Along one axis; where it comes near the edge of the picture, with the whole border beyond."""
+    """Along one axis, with a margin: near its border a network paints lines; where it comes near the edge of the
+    picture, with all that lies beyond."""
     side, border, grid = len(found), canvas.border_px, canvas.multiple_px
     whole = side + 2 * border + -side % grid
     places = np.flatnonzero(found)
@@ -54,7 +50,7 @@ def _span(found: NDArray[np.uint8], canvas: Canvas) -> slice:
     return slice(start, start + length)
 
 
-def looking_at(regions: Sequence[Region], stylizer: Stylizer, condition: Condition, guidance: float) -> Denoiser:
+def looking_at(regions: Sequence[Region], stylizer: PartStylizer, condition: Condition, guidance: float) -> Denoiser:
     """A denoiser of frames that sees the region of each alone."""
     parts = []
     for frame, region in enumerate(regions):

@@ -70,6 +70,7 @@ def matrix_products(precision: str) -> Callable[[], object]:
 
 
 def _int8_products() -> Callable[[], object]:
+    core = runtime()  # first: it says how OpenVINO is to be loaded
     from openvino import Model
     from openvino import opset13 as ops
 
@@ -84,7 +85,7 @@ def _int8_products() -> Callable[[], object]:
         scaled = ops.multiply(ops.convert(weights, np.float32), ops.constant(np.float32(1 / (127 * math.sqrt(SIDE)))))
         out = quantized(ops.matmul(out, scaled, False, True))
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    request = runtime().compile_model(Model([out], [given]), "CPU", settings).create_infer_request()
+    request = core.compile_model(Model([out], [given]), "CPU", settings).create_infer_request()
     x = rng.uniform(-1, 1, (SIDE, SIDE)).astype(np.float32)
     return lambda: request.infer([x], share_inputs=True, share_outputs=True)
 

@@ -21,7 +21,7 @@ from stdvid.models.patches import PATCH_PX, SIZE_MULTIPLE_PX, decode, encode
 from stdvid.models.precision import fast_dtype
 from stdvid.models.structure import structure_map
 from stdvid.models.style_encoder import StyleCode, read_style
-from stdvid.models.stylizer import Condition, Style, Stylizer, to_tensor
+from stdvid.models.stylizer import Condition, PartStylizer, Style, to_tensor
 
 if TYPE_CHECKING:
     from stdvid.models.nano import Nano
@@ -46,14 +46,13 @@ class Told:
     code: StyleCode
 
 
-class NanoStylizer(Stylizer):
+class NanoStylizer(PartStylizer):
     """A nano network ready for inference.
 
     Its weights and all states are float32; what the network computes in is said on the way in.
     """
 
     canvas = CANVAS
-    parts = True
 
     def __init__(self, model: Nano | Int8Nano, schedule: Schedule, dtype: torch.dtype | None = None) -> None:
         """`dtype`: that the network computes in, by default what its device is fast in."""
@@ -81,7 +80,7 @@ class NanoStylizer(Stylizer):
         return Condition(encode(content), content, Told(encode(structure_map(frames)), style.code))
 
     def part(self, condition: Condition, frame: int, region: Region) -> Condition:
-        """See `Stylizer`."""
+        """See `PartStylizer`."""
         rows, columns = self.canvas.latents_in(region)
         latents = (slice(frame, frame + 1), slice(None), rows, columns)
         told: Told = condition.told

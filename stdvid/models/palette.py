@@ -179,13 +179,16 @@ def transport_table(source: Palette, reference: Palette, flatness: float = 0.0, 
 def _potential(source: Palette, reference: Palette, share: float = SHARE) -> Tensor:
     """The dual potential of the reference's colours, plus their log shares: [K], by Sinkhorn's iteration.
 
-    In double precision, of which the kernel needs the range: it goes down to exp(-12 / ENTROPY).
+    In double precision, of which the kernel needs the range, as it goes down to exp(-12 / ENTROPY); so on the CPU, as
+    not every GPU has it.
     """
-    shares, wanted = source.shares.double(), reference.shares.double()
-    kernel = (torch.cdist(source.colours.double(), reference.colours.double()).square() / -ENTROPY).exp()
+    ours, shares, theirs, wanted = (
+        part.detach().cpu().double() for part in (source.colours, source.shares, reference.colours, reference.shares)
+    )
+    kernel = (torch.cdist(ours, theirs).square() / -ENTROPY).exp()
     softness = share / (share + ENTROPY)
     g = torch.ones_like(wanted)
     for _ in range(round(_ITERATIONS / ENTROPY)):
         f = 1 / (kernel @ (g * wanted))
         g = (kernel.mT @ (f * shares)) ** -softness
-    return ((g * wanted).log() * ENTROPY).to(reference.colours.dtype)
+    return ((g * wanted).log() * ENTROPY).to(reference.colours)

@@ -97,8 +97,6 @@ class Stylizer(ABC):
     canvas: Canvas
     together: bool = False
     """Whether frames of a call see one another, as a video, and all of a window are to be in one call."""
-    parts: bool = False
-    """Whether a part of a frame may be painted without the rest: `part`."""
 
     @property
     @abstractmethod
@@ -116,10 +114,6 @@ class Stylizer(ABC):
     @abstractmethod
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
         """The condition of padded `frames` and their `content`, [T, 3, H, W] in [-1, 1] both."""
-
-    def part(self, condition: Condition, frame: int, region: Region) -> Condition:
-        """The condition of a region of a frame, a multiple of latents and of what the network asks of sides."""
-        raise NotImplementedError
 
     @abstractmethod
     def denoiser(
@@ -160,3 +154,11 @@ class Stylizer(ABC):
         frames = frames.to(self.device)
         matched = (look or self.look(frames, style, color)).apply(frames, color)
         return self.bind(self.canvas.pad(frames), self.canvas.pad(matched), style)
+
+
+class PartStylizer(Stylizer):
+    """A stylizer that may paint a part of a frame without the rest."""
+
+    @abstractmethod
+    def part(self, condition: Condition, frame: int, region: Region) -> Condition:
+        """The condition of a region of a frame, whose sides are multiples of the canvas's."""

@@ -103,8 +103,7 @@ def around(fresh: Picture) -> tuple[slice, slice] | None:
 
     H and W are multiples of GRID_PX, and so is where rows and columns begin and end.
     """
-    mostly = (fresh[..., 0] > 0.5).astype(np.uint8)
-    mask = np.asarray(cv2.morphologyEx(mostly, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8)))
+    mask = mostly(fresh, 0.5, SPECK_PX)
     if not mask.any():
         return None
     spans = []
@@ -115,6 +114,12 @@ def around(fresh: Picture) -> tuple[slice, slice] | None:
         first = min(max(0, first), max(0, side - LEAST_PX))
         spans.append(slice(first, min(side, max(last, first + LEAST_PX))))
     return spans[0], spans[1]
+
+
+def mostly(fresh: Picture, share: float, speck_px: int) -> NDArray[np.uint8]:
+    """Where more than `share` of a pixel is `fresh` [H, W, 1], but for what is narrower than `speck_px`; [H, W]."""
+    mask = (fresh[..., 0] > share).astype(np.uint8)
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((speck_px, speck_px), np.uint8)), np.uint8)
 
 
 def carry_places(places: Picture, found: Match, others: Picture) -> Picture:

@@ -69,7 +69,7 @@ def _relit(before: Drawn, found: Match, ground: Picture) -> Picture:
     thing is in the light of another; and of what is trusted, or what is seen no more would stay in the paint."""
     change = ground - np.float32(found.gain) * warp(before.ground, found.flow)
     blurred = light(np.concatenate([change * found.trust, found.trust], -1))
-    relit: Picture = blurred[..., :-1] / (blurred[..., -1:] + np.float32(1e-3))
+    relit: Picture = np.divide(blurred[..., :-1], blurred[..., -1:].clip(min=1e-3), dtype=np.float32)
     return relit
 
 
