@@ -21,8 +21,8 @@ DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
 """Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
 DETAIL_GAIN a frame at most."""
 
-SMALLEST_PX = 32
-"""Smaller pictures are blurred as they are."""
+SMALLER, SMALLEST_PX = 4, 32
+"""Wide blurs are made in pictures of so many times smaller sides, but for those of less than SMALLEST_PX."""
 
 LIGHT_PX = 8.0
 """Standard deviation of the blur that parts light, which is always new, from strokes."""
@@ -67,10 +67,11 @@ def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match],
 def _relit(before: Drawn, found: Match, ground: Picture) -> Picture:
     """How light has changed since, for each pixel of now: of the grounds, which show the same, so that nothing of one
     thing is in the light of another; and of what is trusted, or what is seen no more would stay in the paint."""
-    change = ground - np.float32(found.gain) * warp(before.ground, found.flow)
-    blurred = light(np.concatenate([change * found.trust, found.trust], -1))
-    relit: Picture = np.divide(blurred[..., :-1], blurred[..., -1:].clip(min=1e-3), dtype=np.float32)
-    return relit
+    now, then, trust, flow = (_smaller(picture) for picture in (ground, before.ground, found.trust, found.flow))
+    scale = _scale(ground)
+    change = now - np.float32(found.gain) * warp(then, flow / np.float32(scale))
+    sums, weights = (_blurred(picture, LIGHT_PX / scale) for picture in (change * trust, trust))
+    return _larger(np.divide(sums, weights.clip(min=1e-3), dtype=np.float32), ground)
 
 
 def fresh(found: Match) -> Picture:
@@ -105,8 +106,24 @@ def _sharpened(picture: Picture, strength: Picture) -> Picture:
 
 def _coarse(picture: Picture, sigma_px: float) -> Picture:
     """A wide Gaussian blur, made at a quarter of the size, where it looks the same and costs little."""
-    height, width = picture.shape[:2]
-    if min(height, width) < SMALLEST_PX:
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px))
-    small = cv2.resize(picture, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma_px / 4), (width, height)).astype(np.float32, copy=False)
+    return _larger(_blurred(_smaller(picture), sigma_px / _scale(picture)), picture)
+
+
+def _scale(picture: Picture) -> int:
+    """How many times smaller it is blurred."""
+    return 1 if min(picture.shape[:2]) < SMALLEST_PX else SMALLER
+
+
+def _smaller(picture: Picture) -> Picture:
+    height, width = (-(-side // _scale(picture)) for side in picture.shape[:2])
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).reshape(height, width, *picture.shape[2:])
+
+
+def _larger(small: Picture, like: Picture) -> Picture:
+    height, width = like.shape[:2]
+    return np.asarray(cv2.resize(small, (width, height)), np.float32).reshape(height, width, *small.shape[2:])
+
+
+def _blurred(picture: Picture, sigma_px: float) -> Picture:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px), np.float32).reshape(picture.shape)
