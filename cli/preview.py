@@ -48,8 +48,8 @@ def preview(
 ) -> None:
     """Paint one frame before paying for the clip: with the colours and the brush that `stylize` gives it.
 
-    Where a run carries strokes along (consistency flow and full), they begin in this frame; with noise and none
-    the pixels are those of the run.
+    Strokes that a run carries along begin where this frame's window begins (consistency full: near the start of a
+    shot these are the strokes of the run) or in this frame (flow); with noise and none the pixels are those of the run.
 
     The sheet shows the source, then every value of the last setting; each cell says its settings and seconds a frame.
     """

@@ -133,12 +133,16 @@ class WindowPainter:
         return self.begin(window, frames).frames()
 
     def paint_one(self, window: Window, frames: list[Frame], place: int) -> Painted:
-        """Just the frame at this place of a window, [1, H, W, 3], as it is among the others; with consistency "flow"
-        and "full", as it is where a shot begins with it."""
+        """Just the frame at this place of a window, [1, H, W, 3], as it is among the others. With consistency "full" as
+        where a shot begins with the window, and the frame is an anchor; with "flow" as where a shot begins with it."""
         images, hands = stacked(frames[: window.n_frames]), self.hands
         if self.mode not in FOLLOWING:
             return hands.value(hands.apart(images[place : place + 1], window.start + place, hands.look(images)))
-        return hands.value(hands.anchor(images[place], self._shot.look if self._shot else hands.look(images))).painted
+        look = self._shot.look if self._shot else hands.look(images)
+        if self.mode == "flow" or place == 0:
+            return hands.value(hands.anchor(images[place], look)).painted
+        first, ways = hands.anchor(images[0], look), hands.ways(images[: place + 1])
+        return hands.value(hands.anchor(images[place], look, first, ways)).painted
 
     def begin_shot(self, frames: list[Frame]) -> None:
         """Begin a shot whose first window, or first that is not plain, these are, without painting it: its palette is
