@@ -99,7 +99,7 @@ class ModelConfig:
 class SamplingConfig:
     """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly.
 
-    `steps_between`: the least of them where most of a frame is taken over from the anchors around it, and the network
+    `steps_between`: the least of them where most of a frame is taken over from others, and between anchors the network
     sees the rest alone; None, or as many as `steps`: always all, of whole frames.
     """
 

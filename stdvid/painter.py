@@ -31,7 +31,7 @@ from stdvid.models.palette import Palette
 from stdvid.models.stylizer import Condition, Look, PartStylizer, Style, Stylizer, to_frames, to_tensor
 from stdvid.style_guidance import Box, StyleGuidance, blank_places
 from stdvid.temporal.flow import DisFlow
-from stdvid.temporal.propagate import match
+from stdvid.temporal.propagate import Picture, match
 from stdvid.temporal.ways import Ways
 from stdvid.where_new import looking_at, region_of
 
@@ -147,8 +147,9 @@ class Painter:
         sources = [(first.trail, found)] if first and found else []
         trail = begun(image, sources, self.stylizer.canvas)
         anchors = [first.trail.memory] if first else []
-        painted = self._paint_group(image[None], 0, look, self._following([trail], [sources]), anchors, trail.memory)
-        return Handed(painted, trail)
+        following = self._following([trail], [sources])
+        stride = self._stride(new(trail, sources))
+        return Handed(self._paint_group(image[None], 0, look, following, anchors, trail.memory, stride), trail)
 
     def between(self, images: Images, look: Look, ways: Ways, first: Handed, last: Handed) -> Painted:
         """Paint a window, [T, H, W, 3], whose ends are painted: what neither shows is of the frame before, or new."""
@@ -180,18 +181,22 @@ class Painter:
                 yield stride, tuple(filter(None, regions)), trails, sources
 
     def _due(self, frame: Trail, sources: Sequence[Source]) -> tuple[int, Region | None]:
+        """The stride through the times for a frame, 0 where nothing of it is new; and where it is, None for all of
+        it."""
+        least, unknown = self.config.sampling.steps_between, new(frame, sources)
+        if least is None or least >= len(self.times) - 1 or not isinstance(self.stylizer, PartStylizer):
+            return self._stride(unknown), None
+        region = region_of(unknown, self.stylizer.canvas)
+        return (self._stride(unknown), region) if region else (0, None)
+
+    def _stride(self, unknown: Picture) -> int:
         """The largest stride through the times that still takes the steps due to a frame, the fewer, the less of it is
-        new; and where it is, None for all of it."""
+        `unknown` [H, W, 1], 0..1."""
         steps, least = len(self.times) - 1, self.config.sampling.steps_between
         if least is None or least >= steps:
-            return 1, None
-        unknown = new(frame, sources)
+            return 1
         due = min(steps, max(least, steps * FULL_SHARE * float(unknown.mean())))
-        stride = next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
-        if not isinstance(self.stylizer, PartStylizer):
-            return stride, None
-        region = region_of(unknown, self.stylizer.canvas)
-        return (stride, region) if region else (0, None)
+        return next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
 
     def _begun_between(
         self, images: Images, ways: Ways, first: Handed, last: Handed

@@ -9,24 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stdvid.config import StylizeConfig
-from stdvid.errors import InputError, Interrupted
+from stdvid.errors import Interrupted
 from stdvid.media.frames import Frame
-from stdvid.media.probe import VideoInfo, probe
 from stdvid.models.nano_stylizer import NanoStylizer
 from stdvid.models.precision import fast_dtype
 from stdvid.models.stylizer import Style
-from stdvid.painter import Painter, check_reference, read_reference, stacked, working_size
+from stdvid.painter import Painter, stacked
 from stdvid.schema import merge
 from stdvid.style_guidance import StyleGuidance
 from stdvid.temporal.ways import Ways
@@ -176,6 +172,16 @@ def test_frames_of_which_little_is_new_take_fewer_steps(
     assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 5), blinking(5))) == [1] * 8 + calls
 
 
+@pytest.mark.parametrize(("columns", "calls"), [(0, 1), (12, 2), (48, 4)])
+def test_anchors_take_as_many_steps_as_their_new_part_is_worth(
+    stylizer: NanoStylizer, columns: int, calls: int
+) -> None:
+    own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": 1})
+    frames = pan(2, step=0)
+    frames[1].image[:, :columns] ^= 255
+    assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 2), frames)) == [1] * (4 + calls)
+
+
 def test_frames_that_are_new_take_all_steps_beside_others_that_are_not(stylizer: NanoStylizer) -> None:
     own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": 1})
     frames = pan(7, step=0)
@@ -187,7 +193,7 @@ def test_frames_that_are_new_take_all_steps_beside_others_that_are_not(stylizer:
 def test_where_nothing_is_new_nothing_need_be_painted(stylizer: NanoStylizer, step: int) -> None:
     own = painter(stylizer, FOUR_STEPS, (96, 64), sampling={"steps_between": 1})
     painted: list[Any] = []
-    assert calls_of(stylizer, lambda: painted.append(own.paint(Window(0, 0, 5), pan(5, step)))) == [1] * 8
+    assert calls_of(stylizer, lambda: painted.append(own.paint(Window(0, 0, 5), pan(5, step)))) == [1] * (4 + 1)
     for image in painted[0][1:4] if step == 0 else []:
         np.testing.assert_allclose(image, painted[0][0], atol=3)
 
@@ -355,44 +361,3 @@ def test_network_time_adds_up(stylizer: NanoStylizer) -> None:
     once = own.hands.network_seconds
     own.paint(Window(0, 0, 1), [frame(0)])
     assert 0 < once < own.hands.network_seconds
-
-
-@pytest.fixture(scope="module")
-def info(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
-    path = tmp_path_factory.mktemp("info") / "a.png"
-    cv2.imwrite(str(path), np.zeros((10, 10, 3), np.uint8))
-    return probe(path)
-
-
-@given(width=st.integers(40, 4000), height=st.integers(40, 4000), size=st.integers(32, 1080))
-@settings(max_examples=50, deadline=None)
-def test_working_sizes_are_even_and_keep_the_aspect(info: VideoInfo, width: int, height: int, size: int) -> None:
-    video = dataclasses.replace(info.video, width=width, height=height)
-    found = working_size(dataclasses.replace(info, video=video), size)
-    scale = min(1.0, size / min(width, height))
-    for side, source in zip(found, (width, height), strict=True):
-        assert side % 2 == 0
-        assert abs(side - source * scale) <= 1
-        assert side <= source
-    assert working_size(dataclasses.replace(info, video=video), f"{height}x{width}") == (height, width)
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"), [((400, 800), (320, 640)), ((640, 320), (640, 320)), ((60, 90), (60, 90))]
-)
-def test_references_are_brought_down_to_the_scale_of_training(
-    tmp_path: Path, shape: tuple[int, int], expected: tuple[int, int]
-) -> None:
-    image = np.zeros((*shape, 3), np.uint8)
-    image[..., 2] = 200  # red, in OpenCV's order
-    cv2.imwrite(str(tmp_path / "ref.png"), image)
-    read = read_reference(tmp_path / "ref.png")
-    assert read.shape == (*expected, 3)
-    assert read.reshape(-1, 3).mean(0) == pytest.approx([200, 0, 0], abs=1)
-
-
-def test_only_an_image_is_a_reference(clip: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is a video; an image is needed; extract a frame"):
-        check_reference(clip("ref.mp4", n=3))
-    with pytest.raises(InputError, match=r"^style reference: .*no such file"):
-        check_reference(tmp_path / "none.png")
