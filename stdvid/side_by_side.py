@@ -6,7 +6,11 @@ anchors, so while one waits for a single core, another is there for the rest.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from queue import PriorityQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,8 +27,8 @@ _POLL_S = 0.2
 class ThreadPainter:
     """A `Painter` whose methods return at once, with promises; a context manager.
 
-    A task waits for promises that it was given: they were begun before it, so some thread is at work on the first of
-    them. Results are bit for bit those of one thread after another.
+    A task comes to a thread when all that it was promised is there, the one that was begun first before others: none
+    waits in a thread. Results are bit for bit those of one thread after another.
     """
 
     def __init__(self, painter: Painter, workers: int) -> None:
@@ -32,6 +36,8 @@ class ThreadPainter:
         self.painter, self.ahead = painter, workers
         threads = max(1, torch.get_num_threads() // workers)
         self._pool = ThreadPoolExecutor(workers, "painter", initializer=torch.set_num_threads, initargs=(threads,))
+        self._numbers = itertools.count()
+        self._ready: PriorityQueue[tuple[int, Callable[[], None]]] = PriorityQueue()
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +85,23 @@ class ThreadPainter:
         return painted.result()
 
     def _begin(self, method: Any, *given: Any) -> Future[Any]:
-        def work() -> Any:
-            return method(*(part.result() if isinstance(part, Future) else part for part in given))
+        result: Future[Any] = Future()
+        number = next(self._numbers)
 
-        return self._pool.submit(work)
+        def work() -> None:
+            try:
+                result.set_result(method(*(part.result() if isinstance(part, Future) else part for part in given)))
+            except BaseException as exc:  # raised where the result is asked for
+                result.set_exception(exc)
+
+        def start(_: object = None) -> None:
+            for part in given:
+                if isinstance(part, Future) and not part.done():
+                    part.add_done_callback(start)
+                    return
+            self._ready.put((number, work))
+            with suppress(RuntimeError):  # no new tasks after the end: nobody asks for their results
+                self._pool.submit(lambda: self._ready.get()[1]())
+
+        start()
+        return result

@@ -31,7 +31,7 @@ from stdvid.media.opening import Unchanged
 from stdvid.media.output import output_format
 from stdvid.media.pipes import is_pipe, standard_input
 from stdvid.media.reader import PyAVReader
-from stdvid.media.threads import prefetch
+from stdvid.media.threads import Prefetch
 from stdvid.media.writer import VideoWriter
 from stdvid.painter import Painter, read_reference
 from stdvid.planning import Job, Plan, plan
@@ -106,9 +106,14 @@ def run(
         with recording:
             resumed = recording.frames
             if not recording.whole:
-                with source, _working(planned, stop, cluster, hands) as workers:
-                    notes = _record(planned, workers, recording, on_progress, stop, started)
-                    network_s = workers.network_seconds
+                with (
+                    source,
+                    _reader(planned) as reader,
+                    closing(_reading(planned, reader, stop)) as windows,  # while the model is loaded
+                    _working(planned, stop, cluster, hands) as workers,
+                ):
+                    _record(planned, windows, workers, recording, on_progress, started)
+                    notes, network_s = reader.notes(), workers.network_seconds
     except Interrupted as exc:
         kept = "nothing was kept"
         if job.resume and recording.frames and not piped:
@@ -130,23 +135,34 @@ def _recording(planned: Plan) -> Recording:
     )
 
 
+def _reading(planned: Plan, reader: PyAVReader, stop: threading.Event) -> Prefetch[tuple[Window, list[Frame]]]:
+    """The windows, read by a thread from now on."""
+
+    def check() -> None:
+        if stop.is_set():
+            raise Interrupted("interrupted")
+
+    windows, limits = _windows(reader, planned.job.config), planned.job.limits
+    return Prefetch(windows, 1, lambda: reader.frames_decoded, limits.stall, check)
+
+
 def _record(
     planned: Plan,
+    coming: Iterator[tuple[Window, list[Frame]]],
     hands: Workers,
     recording: Recording | Streaming,
     on_progress: Callable[[Progress], None],
-    stop: threading.Event,
     started: float,
-) -> list[str]:
-    """Paint what earlier runs have not; returns notes of the reader."""
+) -> None:
+    """Paint the windows that earlier runs have not."""
     job, resumed = planned.job, recording.frames
     video = job.config.video
     painter, stitcher = WindowPainter(hands, video), Stitcher(*video.spans, agree=video.anchored)
     waiting: deque[tuple[int, int]] = deque()  # pts and durations of frames that are not finished
 
-    def noted(windows: Iterator[tuple[Window, list[Frame]]]) -> Iterator[tuple[Window, list[Frame]]]:
+    def noted() -> Iterator[tuple[Window, list[Frame]]]:
         known = 0
-        for window, frames in windows:
+        for window, frames in coming:
             waiting.extend((frame.pts, frame.duration) for frame in frames[known - window.start : window.n_frames])
             known = window.stop
             if is_pipe(job.source):
@@ -158,33 +174,21 @@ def _record(
         recording.add(number, frames, lambda: stitcher.state() | (last.state() if last else {}))
         on_progress(_progress(planned, recording.frames, resumed, time.monotonic() - started))
 
-    def check() -> None:
-        if stop.is_set():
-            raise Interrupted("interrupted")
-
-    with (
-        _reader(planned) as reader,
-        closing(
-            prefetch(_windows(reader, job.config), 1, lambda: reader.frames_decoded, job.limits.stall, check)
-        ) as coming,
-    ):
-        windows = noted(coming)
-        number = 0
-        for window, frames in islice(windows, recording.windows):
-            number += 1
-            painter.skip(window, frames)
-            recording.skip(waiting)
-        if number == recording.windows > 0:
-            state = recording.state()
-            stitcher.restore(state)
-            painter.restore(state)
-        for begun in painter.paint_all(windows):
-            number += 1
-            finish(number, stitcher.add(begun.window, begun.frames()), begun)
-            del begun  # make room for the next
-        if number + 1 > recording.windows:
-            finish(number + 1, stitcher.flush(), None)
-    return reader.notes()
+    windows, number = noted(), 0
+    for window, frames in islice(windows, recording.windows):
+        number += 1
+        painter.skip(window, frames)
+        recording.skip(waiting)
+    if number == recording.windows > 0:
+        state = recording.state()
+        stitcher.restore(state)
+        painter.restore(state)
+    for begun in painter.paint_all(windows):
+        number += 1
+        finish(number, stitcher.add(begun.window, begun.frames()), begun)
+        del begun  # make room for the next
+    if number + 1 > recording.windows:
+        finish(number + 1, stitcher.flush(), None)
 
 
 def _run_still(planned: Plan, hands: Workers, on_progress: Callable[[Progress], None], started: float) -> Result:

@@ -80,3 +80,21 @@ def test_an_interrupt_ends_the_wait(stylizer: NanoStylizer) -> None:
     own.stop.set()
     with ThreadPainter(own, 2) as hands, pytest.raises(Interrupted):
         painted(hands, own.config)
+
+
+def test_what_waits_for_another_task_holds_no_thread(stylizer: NanoStylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = painter(stylizer, "full")
+    gate, images = threading.Event(), np.stack([picture(0), picture(1)])
+
+    def look(_: Image) -> str:
+        assert gate.wait(20)  # only a failing test waits so long
+        return "a look"
+
+    monkeypatch.setattr(own, "look", look)
+    monkeypatch.setattr(own, "anchor", lambda _, given, *__: given)
+    with ThreadPainter(own, 2) as hands:
+        anchor = hands.anchor(images[0], hands.look(images))  # waits for a look that is not there
+        assert hands.value(hands.ways(images)).first[0] is None  # which keeps no thread from others
+        assert not anchor.done()
+        gate.set()
+        assert hands.value(anchor) == "a look"

@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -28,63 +28,73 @@ class _End:
         self.error = error
 
 
-def prefetch(
-    items: Iterable[T],
-    depth: int,
-    pulse: Callable[[], object] = object,
-    patience_s: float = math.inf,
-    check: Callable[[], object] = object,
-) -> Generator[T]:
-    """Yield `items` in order while a thread computes up to `depth` of them ahead.
+class Prefetch(Iterator[T]):
+    """`items` in order, while a thread computes up to `depth` of them ahead, from now on.
 
     If `pulse` returns the same for `patience_s` seconds while an item is awaited, it has stalled: InputError. Meanwhile
     `check` is called again and again, and may raise.
 
-    An exception in the thread is raised here, in its turn. When the consumer stops early, the thread ends at its next
-    item, and the generator behind `items` is closed in the thread that ran it.
+    An exception in the thread is raised here, in its turn. To be closed: then the thread ends at its next item, and the
+    generator behind `items` is closed in the thread that ran it.
     """
-    ahead: queue.Queue[T | _End] = queue.Queue(depth)
-    abandoned = threading.Event()
 
-    def hand_over(item: T | _End) -> bool:
-        while not abandoned.is_set():
+    def __init__(
+        self,
+        items: Iterable[T],
+        depth: int,
+        pulse: Callable[[], object] = object,
+        patience_s: float = math.inf,
+        check: Callable[[], object] = object,
+    ) -> None:
+        self._ahead: queue.Queue[T | _End] = queue.Queue(depth)
+        self._pulse, self._patience_s, self._check = pulse, patience_s, check
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._produce, args=[items], name="stdvid-decode", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> T:
+        if self._abandoned.is_set():
+            raise StopIteration
+        try:
+            item = _next(self._ahead, self._pulse, self._patience_s, self._check)
+        except BaseException:
+            self.close()
+            raise
+        if not isinstance(item, _End):
+            return item
+        self.close()
+        raise item.error or StopIteration
+
+    def close(self) -> None:
+        """No more items are wanted."""
+        self._abandoned.set()
+        last: object = None
+        while self._thread.is_alive() and (now := self._pulse()) != last:
+            last = now
+            self._thread.join(PARTING_S)
+
+    def _hand_over(self, item: T | _End) -> bool:
+        while not self._abandoned.is_set():
             try:
-                ahead.put(item, timeout=0.1)
+                self._ahead.put(item, timeout=0.1)
                 return True
             except queue.Full:
                 continue
         return False
 
-    def produce() -> None:
+    def _produce(self, items: Iterable[T]) -> None:
         iterator = iter(items)
         try:
             for item in iterator:
-                if not hand_over(item):
+                if not self._hand_over(item):
                     break
-            hand_over(_End())
+            self._hand_over(_End())
         except BaseException as exc:
-            hand_over(_End(exc))
+            self._hand_over(_End(exc))
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
                 close()
-
-    thread = threading.Thread(target=produce, name="stdvid-decode", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item = _next(ahead, pulse, patience_s, check)
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
-    finally:
-        abandoned.set()
-        last: object = None
-        while thread.is_alive() and (now := pulse()) != last:
-            last = now
-            thread.join(PARTING_S)
 
 
 def _next(ahead: queue.Queue[T], pulse: Callable[[], object], patience_s: float, check: Callable[[], object]) -> T:

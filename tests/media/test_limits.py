@@ -16,7 +16,7 @@ from stdvid.media.limits import Limits
 from stdvid.media.opening import REFUSED_FORMATS, open_input
 from stdvid.media.probe import probe
 from stdvid.media.reader import PyAVReader
-from stdvid.media.threads import prefetch
+from stdvid.media.threads import Prefetch
 
 Clip = Callable[..., Path]
 
@@ -116,7 +116,7 @@ def test_who_stalls_is_left_behind_and_who_is_slow_is_not() -> None:
         ended.wait(3)
         yield 2
 
-    items = prefetch(slow(), 1, lambda: decoded[0], 0.3)
+    items = Prefetch(slow(), 1, lambda: decoded[0], 0.3)
     assert next(items) == 1
     began = time.monotonic()
     with pytest.raises(InputError, match="gave no frame"):
@@ -136,7 +136,7 @@ def test_who_waits_for_what_never_comes_can_be_stopped() -> None:
         if asked.is_set():
             raise Interrupted("interrupted")
 
-    items = prefetch(hangs(), 1, lambda: 0, check=check)
+    items = Prefetch(hangs(), 1, lambda: 0, check=check)
     assert next(items) == 1
     threading.Timer(0.1, asked.set).start()
     began = time.monotonic()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdvid.errors import InputError
-from stdvid.media.threads import Background, prefetch
+from stdvid.media.threads import Background, Prefetch
 
 PATIENCE_S = 20
 """Only a failing test waits so long."""
@@ -25,8 +25,8 @@ def running(name: str) -> bool:
 @given(st.lists(st.integers()), st.integers(1, 5))
 @settings(max_examples=30, deadline=None)
 def test_prefetch_hands_over_everything_in_order(items: list[int], depth: int) -> None:
-    assert list(prefetch(items, depth)) == items
-    assert list(prefetch((item for item in items), depth)) == items
+    assert list(Prefetch(items, depth)) == items
+    assert list(Prefetch((item for item in items), depth)) == items
 
 
 @pytest.mark.parametrize("error", [InputError("damaged"), KeyError("lost"), KeyboardInterrupt()])
@@ -37,7 +37,7 @@ def test_an_error_of_the_source_comes_in_its_turn(error: BaseException) -> None:
 
     seen: list[int] = []
     with pytest.raises(type(error)) as caught:
-        seen.extend(prefetch(source(), 8))
+        seen.extend(Prefetch(source(), 8))
     assert caught.value is error
     assert seen == [0, 1, 2]
     assert not running("stdvid-decode")
@@ -45,9 +45,10 @@ def test_an_error_of_the_source_comes_in_its_turn(error: BaseException) -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_the_source_runs_ahead_as_far_as_the_depth_and_no_further(depth: int) -> None:
-    full, overtaken = threading.Event(), threading.Event()
+    begun, full, overtaken = threading.Event(), threading.Event(), threading.Event()
 
     def source() -> Iterator[int]:
+        begun.set()
         for number in range(depth + 10):
             if number == depth + 1:  # one is taken, `depth` lie in the queue, this one is in the thread's hand
                 full.set()
@@ -55,7 +56,8 @@ def test_the_source_runs_ahead_as_far_as_the_depth_and_no_further(depth: int) ->
                 overtaken.set()
             yield number
 
-    items = prefetch(source(), depth)
+    items = Prefetch(source(), depth)
+    assert begun.wait(PATIENCE_S)  # before anything is asked for
     assert next(items) == 0
     assert full.wait(PATIENCE_S)
     assert not overtaken.wait(MOMENT_S)
@@ -74,7 +76,7 @@ def test_an_early_close_ends_the_thread_and_closes_the_source_in_it() -> None:
         finally:
             closed_in.append(threading.current_thread().name)
 
-    items = prefetch(source(), 2)
+    items = Prefetch(source(), 2)
     assert next(items) == 0
     assert running("stdvid-decode")
     items.close()  # type: ignore[attr-defined]
