@@ -65,6 +65,10 @@ def fade(image: Image, before: Image, seen: NDArray[np.bool_]) -> Fade:
     if valid.sum() < 1:
         return NONE
     squares, products, others = ((a * b).sum(1) for a, b in ((ours, ours), (ours, theirs), (theirs, theirs)))
+    unchanged = (squares + others - 2 * products).clip(0)
+    alike = unchanged < OUTLIER_RMS**2
+    if valid @ np.minimum(unchanged, OUTLIER_RMS**2) <= valid @ alike * LEAST_RMS**2:
+        return NONE  # too little for any fade to explain, as below
     weights, gain, offset = valid, 1.0, np.zeros(3)
     for tolerance in _TOLERANCES:
         total = weights.sum()
@@ -76,8 +80,7 @@ def fade(image: Image, before: Image, seen: NDArray[np.bool_]) -> Fade:
         left = squares + gain**2 * others + offset @ offset - 2 * (gain * (products - theirs @ offset) + ours @ offset)
         left = left.clip(0)  # of rounding
         weights = valid * np.exp(-left / tolerance**2) + 1e-9
-    unchanged = (squares + others - 2 * products).clip(0)
-    known = valid * (np.minimum(left, unchanged) < OUTLIER_RMS**2)
+    known = valid * (alike | (left < OUTLIER_RMS**2))
     without, remaining = (known @ np.minimum(gap, OUTLIER_RMS**2) for gap in (unchanged, left))
     enough = weights.sum() > FITTING * valid.sum() and without > known.sum() * LEAST_RMS**2
     if not enough or remaining > (1 - EXPLAINED) * without:
