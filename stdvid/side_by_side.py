@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass, field
 from queue import PriorityQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +23,27 @@ from stdvid.painter import Image, Images, Painter
 T = TypeVar("T")
 
 _POLL_S = 0.2
+
+
+@dataclass
+class _Task:
+    """What a thread is to do; `given` is let go then, as promises hold what waited for them, and it would hold all
+    promises before."""
+
+    number: int
+    method: Callable[..., Any]
+    given: tuple[Any, ...]
+    result: Future[Any] = field(default_factory=Future)
+
+    def work(self) -> None:
+        """Keep the promise."""
+        given, self.given = self.given, ()
+        try:
+            self.result.set_result(
+                self.method(*(part.result() if isinstance(part, Future) else part for part in given))
+            )
+        except BaseException as exc:  # raised where the result is asked for
+            self.result.set_exception(exc)
 
 
 class ThreadPainter:
@@ -37,7 +59,7 @@ class ThreadPainter:
         threads = max(1, torch.get_num_threads() // workers)
         self._pool = ThreadPoolExecutor(workers, "painter", initializer=torch.set_num_threads, initargs=(threads,))
         self._numbers = itertools.count()
-        self._ready: PriorityQueue[tuple[int, Callable[[], None]]] = PriorityQueue()
+        self._ready: PriorityQueue[tuple[int, _Task]] = PriorityQueue()
 
     def __enter__(self) -> Self:
         return self
@@ -84,24 +106,16 @@ class ThreadPainter:
                 raise Interrupted("interrupted")
         return painted.result()
 
-    def _begin(self, method: Any, *given: Any) -> Future[Any]:
-        result: Future[Any] = Future()
-        number = next(self._numbers)
+    def _begin(self, method: Callable[..., Any], *given: Any) -> Future[Any]:
+        task = _Task(next(self._numbers), method, given)
+        self._when_ready(task)
+        return task.result
 
-        def work() -> None:
-            try:
-                result.set_result(method(*(part.result() if isinstance(part, Future) else part for part in given)))
-            except BaseException as exc:  # raised where the result is asked for
-                result.set_exception(exc)
-
-        def start(_: object = None) -> None:
-            for part in given:
-                if isinstance(part, Future) and not part.done():
-                    part.add_done_callback(start)
-                    return
-            self._ready.put((number, work))
-            with suppress(RuntimeError):  # no new tasks after the end: nobody asks for their results
-                self._pool.submit(lambda: self._ready.get()[1]())
-
-        start()
-        return result
+    def _when_ready(self, task: _Task) -> None:
+        for part in task.given:
+            if isinstance(part, Future) and not part.done():
+                part.add_done_callback(lambda _: self._when_ready(task))
+                return
+        self._ready.put((task.number, task))
+        with suppress(RuntimeError):  # no new tasks after the end: nobody asks for their results
+            self._pool.submit(lambda: self._ready.get()[1].work())

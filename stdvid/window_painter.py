@@ -98,11 +98,12 @@ class WindowPainter:
         self._skipped_plain = False
 
     def paint_all(self, windows: Iterable[tuple[Window, list[Frame]]]) -> Iterator[Begun]:
-        """The windows in their order; so many as the hands can work on are begun ahead of the one that is awaited."""
+        """The windows in their order; so many as the hands can work on are begun ahead of the one that is awaited. The
+        clip's first frame has all hands for itself where it is a window of its own: somebody waits to see it."""
         begun: deque[Begun] = deque()
         for window, frames in windows:
             begun.append(self.begin(window, frames))
-            if len(begun) > self.hands.ahead:
+            if len(begun) > self.hands.ahead or window.stop == 1:
                 yield begun.popleft()
         yield from begun
 

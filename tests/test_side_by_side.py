@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -13,9 +14,10 @@ from stdvid.config import StylizeConfig
 from stdvid.errors import Interrupted, ModelError
 from stdvid.media.frames import Frame
 from stdvid.models.nano_stylizer import NanoStylizer
-from stdvid.painter import Image, Painter
+from stdvid.painter import Image, Images, Painter
 from stdvid.schema import merge
 from stdvid.side_by_side import ThreadPainter
+from stdvid.temporal.ways import Ways
 from stdvid.temporal.windows import gather_windows
 from stdvid.window_painter import Hands, WindowPainter
 
@@ -98,3 +100,22 @@ def test_what_waits_for_another_task_holds_no_thread(stylizer: NanoStylizer, mon
         assert not anchor.done()
         gate.set()
         assert hands.value(anchor) == "a look"
+
+
+def test_what_windows_needed_is_let_go(stylizer: NanoStylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, made, alive = painter(stylizer, "full"), [], []  # type: ignore[var-annotated]
+
+    def ways(images: Images) -> Ways:
+        found = Ways.through(images)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(own, "ways", ways)
+    frames = (Frame(picture(i), i, Fraction(1, 25), i) for i in range(FRAMES))
+    with ThreadPainter(own, 2) as hands:
+        for begun in WindowPainter(hands, own.config.video).paint_all(gather_windows(frames, 3, 1)):
+            begun.frames()
+            del begun
+            alive.append(sum(ref() is not None for ref in made))
+    assert len(alive) > 5
+    assert max(alive) <= 4
