@@ -100,7 +100,7 @@ class SamplingConfig:
     """How a frame is repainted. `strength` is eta; `steps` counts network steps, exactly.
 
     `steps_between`: the least of them where most of a frame is taken over from others, and between anchors the network
-    sees the rest alone; None, or as many as `steps`: always all, of whole frames.
+    sees the rest alone; None, or as many as `steps` and more than 1: always all, of whole frames.
     """
 
     sampler: Literal["std", "published"] = "std"

@@ -184,7 +184,8 @@ class Painter:
         """The stride through the times for a frame, 0 where nothing of it is new; and where it is, None for all of
         it."""
         least, unknown = self.config.sampling.steps_between, new(frame, sources)
-        if least is None or least >= len(self.times) - 1 or not isinstance(self.stylizer, PartStylizer):
+        steps = len(self.times) - 1
+        if least is None or least >= max(2, steps) or not isinstance(self.stylizer, PartStylizer):
             return self._stride(unknown), None
         region = region_of(unknown, self.stylizer.canvas)
         return (self._stride(unknown), region) if region else (0, None)

@@ -172,6 +172,12 @@ def test_frames_of_which_little_is_new_take_fewer_steps(
     assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 5), blinking(5))) == [1] * 8 + calls
 
 
+@pytest.mark.parametrize(("least", "calls"), [(1, 2), (2, 3)])
+def test_of_one_step_too_the_network_sees_the_new_part_alone(stylizer: NanoStylizer, least: int, calls: int) -> None:
+    own = painter(stylizer, (599, -1), (96, 64), sampling={"steps": 1, "steps_between": least})
+    assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 3), pan(3, step=0))) == [1] * calls
+
+
 @pytest.mark.parametrize(("columns", "calls"), [(0, 1), (12, 2), (48, 4)])
 def test_anchors_take_as_many_steps_as_their_new_part_is_worth(
     stylizer: NanoStylizer, columns: int, calls: int

@@ -121,7 +121,8 @@ def test_the_estimate_by_hand(
 
 
 @pytest.mark.parametrize(
-    ("least", "steps", "share"), [(None, 4, 1), (4, 4, 1), (1, 4, 0.125), (2, 4, 0.25), (1, 8, 0.125), (5, 2, 1)]
+    ("least", "steps", "share"),
+    [(None, 4, 1), (4, 4, 1), (1, 4, 0.125), (2, 4, 0.25), (1, 8, 0.125), (5, 2, 1), (1, 1, 0.5), (2, 1, 1)],
 )
 def test_frames_between_anchors_are_estimated_by_what_is_new(
     make: Make, monkeypatch: pytest.MonkeyPatch, least: int | None, steps: int, share: float
