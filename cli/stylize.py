@@ -100,8 +100,8 @@ def stylize(
         typer.Option(
             metavar="N",
             help="The least steps of a frame of which most is taken over from frames painted before (consistency "
-            "full), of its new part alone; 1 in nano's presets. As many as --steps (2 or more) makes all frames take all, whole, "
-            "at half the speed.",
+            "full), of its new part alone; 1 in nano's presets. As many as --steps (2 or more) makes all frames take "
+            "all, whole, at a third of the speed.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
