@@ -119,6 +119,10 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         validate(self)
 
+    def always_whole(self, steps: int) -> bool:
+        """Whether all frames take all of so many `steps`, and the network sees all of each."""
+        return self.steps_between is None or self.steps_between >= max(2, steps)
+
 
 @dataclass(frozen=True)
 class VideoConfig:

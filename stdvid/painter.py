@@ -183,9 +183,10 @@ class Painter:
     def _due(self, frame: Trail, sources: Sequence[Source]) -> tuple[int, Region | None]:
         """The stride through the times for a frame, 0 where nothing of it is new; and where it is, None for all of
         it."""
-        least, unknown = self.config.sampling.steps_between, new(frame, sources)
-        steps = len(self.times) - 1
-        if least is None or least >= max(2, steps) or not isinstance(self.stylizer, PartStylizer):
+        if self.config.sampling.always_whole(len(self.times) - 1):
+            return 1, None
+        unknown = new(frame, sources)
+        if not isinstance(self.stylizer, PartStylizer):
             return self._stride(unknown), None
         region = region_of(unknown, self.stylizer.canvas)
         return (self._stride(unknown), region) if region else (0, None)
@@ -193,10 +194,10 @@ class Painter:
     def _stride(self, unknown: Picture) -> int:
         """The largest stride through the times that still takes the steps due to a frame, the fewer, the less of it is
         `unknown` [H, W, 1], 0..1."""
-        steps, least = len(self.times) - 1, self.config.sampling.steps_between
-        if least is None or least >= steps:
+        steps, sampling = len(self.times) - 1, self.config.sampling
+        if sampling.always_whole(steps):
             return 1
-        due = min(steps, max(least, steps * FULL_SHARE * float(unknown.mean())))
+        due = min(steps, max(sampling.steps_between or 1, steps * FULL_SHARE * float(unknown.mean())))
         return next(stride for stride in range(steps, 0, -1) if steps % stride == 0 and steps // stride >= due)
 
     def _begun_between(

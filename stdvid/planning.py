@@ -138,10 +138,14 @@ class Plan:
 
     def _calls(self, painted: int, windows: int) -> float:
         """Network calls for so many frames in so many windows, a frame each."""
-        least, steps = self.job.config.sampling.steps_between, len(self.times) - 1
-        if least is None or least >= max(2, steps) or not self.job.config.video.anchored:
+        sampling, steps = self.job.config.sampling, len(self.times) - 1
+        if sampling.always_whole(steps) or not self.job.config.video.anchored:
             return painted * self.calls_per_frame
-        between = max(least, steps * FRESH_SHARE) / steps * (SEEN_SHARE if isinstance(self.model, Bundle) else 1)
+        between = (
+            max(sampling.steps_between or 1, steps * FRESH_SHARE)
+            / steps
+            * (SEEN_SHARE if isinstance(self.model, Bundle) else 1)
+        )
         return (windows + (painted - windows) * between) * self.calls_per_frame
 
     @cached_property

@@ -79,7 +79,7 @@ def test_an_early_close_ends_the_thread_and_closes_the_source_in_it() -> None:
     items = Prefetch(source(), 2)
     assert next(items) == 0
     assert running("stdvid-decode")
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert closed_in == ["stdvid-decode"]
     assert not running("stdvid-decode")
 
