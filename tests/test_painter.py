@@ -178,7 +178,7 @@ def test_of_one_step_too_the_network_sees_the_new_part_alone(stylizer: NanoStyli
     assert calls_of(stylizer, lambda: own.paint(Window(0, 0, 3), pan(3, step=0))) == [1] * calls
 
 
-@pytest.mark.parametrize(("columns", "calls"), [(0, 1), (12, 2), (48, 4)])
+@pytest.mark.parametrize(("columns", "calls"), [(0, 1), (8, 2), (48, 4)])
 def test_anchors_take_as_many_steps_as_their_new_part_is_worth(
     stylizer: NanoStylizer, columns: int, calls: int
 ) -> None:

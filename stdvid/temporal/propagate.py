@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdvid.temporal.fade import fade
-from stdvid.temporal.flow import DisFlow, Flow, Image, leads_outside, places_of, sample_at, squared, unmatched, warp
+from stdvid.temporal.flow import DisFlow, Flow, Image, leads_outside, occluded, places_of, sample_at, squared, warp
 
 Picture = NDArray[np.float32]
 
@@ -52,8 +52,7 @@ class Match:
 def match(image: Image, before: Image, flow: DisFlow) -> Match:
     """Match two neighbouring frames, uint8 [H, W, 3] of one size.
 
-    There is no trust where a pixel was hidden, and little where its colour is another. Boundaries of motion are trusted
-    like the rest: to paint them anew in each frame flickers more than paint that clings to them for a moment.
+    There is no trust where a pixel was hidden, and little where its colour is another.
     """
     return _matched(image, before, flow(image, before), flow(before, image))
 
@@ -65,7 +64,7 @@ def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match
 
 
 def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
-    seen, moved = ~unmatched(flow, returning), warp(other, flow)
+    seen, moved = ~occluded(flow, returning), warp(other, flow)
     faded = fade(image, moved, seen)
     other, moved = faded.of(other), faded.of(moved)
     still = (squared(flow) < STILL_PX**2) & (_gap(image, other) < STILL_RMS**2)
