@@ -64,15 +64,20 @@ def places_of(height: int, width: int) -> Flow:
     return places
 
 
-def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
+def unmatched(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     """Where pixels of the frame that `forward` starts from have no match in the other, bool [H, W].
 
     They lead out of the picture, or going there and back does not return (Sundaram et al., "Dense point trajectories by
-    GPU-accelerated large displacement optical flow", 2010, eq. 5), or lie at a boundary of motion (eq. 6).
+    GPU-accelerated large displacement optical flow", 2010, eq. 5).
     """
     back = warp(backward, forward)
-    length = squared(forward)
-    lost = squared(forward + back) > 0.01 * (length + squared(back)) + 0.5
+    lost = squared(forward + back) > 0.01 * (squared(forward) + squared(back)) + 0.5
+    return np.asarray(lost | leads_outside(forward))
+
+
+def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
+    """`unmatched`, or at a boundary of motion (Sundaram et al., eq. 6), where a flow is least exact, bool [H, W]: what
+    is left can be measured by."""
     across, down = (
         np.asarray(
             cv2.Sobel(forward, cv2.CV_32F, *order, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE), np.float32
@@ -81,8 +86,8 @@ def occluded(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     )
     across[:, [0, -1]] *= 2  # there it is half a step to the neighbour
     down[[0, -1]] *= 2
-    boundary = squared(across) + squared(down) > 0.01 * length + 0.002
-    return np.asarray(lost | boundary | leads_outside(forward))
+    boundary = squared(across) + squared(down) > 0.01 * squared(forward) + 0.002
+    return np.asarray(unmatched(forward, backward) | boundary)
 
 
 def squared(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

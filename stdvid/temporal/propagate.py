@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stdvid.temporal.fade import fade
-from stdvid.temporal.flow import DisFlow, Flow, Image, leads_outside, occluded, places_of, sample_at, squared, warp
+from stdvid.temporal.flow import (
+    DisFlow,
+    Flow,
+    Image,
+    leads_outside,
+    occluded,
+    places_of,
+    sample_at,
+    squared,
+    unmatched,
+    warp,
+)
 
 Picture = NDArray[np.float32]
 
@@ -52,19 +63,27 @@ class Match:
 def match(image: Image, before: Image, flow: DisFlow) -> Match:
     """Match two neighbouring frames, uint8 [H, W, 3] of one size.
 
-    There is no trust where a pixel was hidden, and little where its colour is another.
+    There is no trust where a pixel was hidden or is at a boundary of motion, and little where its colour is another.
     """
-    return _matched(image, before, flow(image, before), flow(before, image))
+    back, ahead = flow(image, before), flow(before, image)
+    return _matched(image, before, back, occluded(back, ahead))
 
 
 def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match]:
-    """`match` of a frame in the one before, and of that one in it."""
+    """As `match`, of a frame in the one before, and of that one in it; boundaries of motion are trusted like the rest.
+
+    To paint them anew in each frame flickers; but where such matches end has to be looked at (ways.py).
+    """
     back, ahead = flow(image, before), flow(before, image)
-    return _matched(image, before, back, ahead), _matched(before, image, ahead, back)
+    return (
+        _matched(image, before, back, unmatched(back, ahead)),
+        _matched(before, image, ahead, unmatched(ahead, back)),
+    )
 
 
-def _matched(image: Image, other: Image, flow: Flow, returning: Flow) -> Match:
-    seen, moved = ~occluded(flow, returning), warp(other, flow)
+def _matched(image: Image, other: Image, flow: Flow, lost: NDArray[np.bool_]) -> Match:
+    """A match by `flow`, but for what is `lost` [H, W]."""
+    seen, moved = ~lost, warp(other, flow)
     faded = fade(image, moved, seen)
     other, moved = faded.of(other), faded.of(moved)
     still = (squared(flow) < STILL_PX**2) & (_gap(image, other) < STILL_RMS**2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from stdvid.temporal.flow import Image
+from stdvid.temporal.flow import Image, warp
 from stdvid.temporal.propagate import KEPT
 from stdvid.temporal.ways import Ways
 
@@ -81,5 +82,32 @@ def test_single_frames_and_pairs() -> None:
     pair = Ways.through(pan()[:2])
     before, last, first = pair.of(1)
     assert last is None
-    assert before is first is not None
+    assert before is not None
+    assert first is not None
+    assert first.flow is before.flow
     assert pair.of(0)[1] is not None
+
+
+def lifting() -> list[Image]:
+    """A dark arm, lifted over ground on which there is next to nothing."""
+    ground = cv2.GaussianBlur(texture(144, 192, 4), (0, 0), 6) // 8 + 180
+    images = []
+    for i in range(16):
+        end = (40 + 2 * i, 110 - 5 * i)
+        images.append(cv2.line(ground.copy(), (150, 100), end, (90, 60, 50), 7, cv2.LINE_AA))
+    return images
+
+
+def distance_to_arm(image: Image) -> NDArray[np.float32]:
+    return cv2.distanceTransform((image[..., 2] > 150).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def test_ground_does_not_come_from_beside_a_thing_that_has_left_it() -> None:
+    """There the thing's outline was painted, and would stay on the ground."""
+    images = lifting()
+    away = distance_to_arm(images[-1]) > 12
+    first = Ways.through(images).first[-1]
+    assert first is not None
+    distance_then = warp(distance_to_arm(images[0]), first.flow)
+    assert float(np.sum(first.trust[..., 0] * (away & (distance_then < 4)))) < 10
+    assert float(first.trust[..., 0][away & (distance_then > 20)].mean()) > 0.9 * KEPT
