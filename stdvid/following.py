@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stdvid.models.anchor_attention import Memory
-from stdvid.models.canvas import Canvas
+from stdvid.models.canvas import Canvas, Region
 from stdvid.temporal.flow import places_of
 from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import (
@@ -29,6 +29,7 @@ from stdvid.temporal.propagate import (
     continued,
     noise_at,
 )
+from stdvid.temporal.sharp import Sharp
 from stdvid.temporal.strokes import Drawn, detail, follow, follow_drawn, fresh
 
 Draw = Callable[[Tensor, Tensor, Tensor, tuple[slice, slice]], Tensor]
@@ -46,12 +47,22 @@ class Trail:
     padded as the network sees them. `memory`: what an anchor attended to."""
 
     image: NDArray[np.uint8]
-    places: Picture
+    _places: Picture | Callable[[], Picture]
     x_0: dict[int, Picture] = field(default_factory=dict)
     drawn: Picture | None = None
     ground: Picture | None = None
     detail: Picture | None = None
     memory: Memory = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._finished: Drawn | None = None
+
+    @property
+    def places(self) -> Picture:
+        """Found when they are first asked for: a frame of which nothing is new has no noise."""
+        if callable(self._places):
+            self._places = self._places()
+        return self._places
 
     def state(self) -> dict[str, NDArray[Any] | Tensor]:
         """Everything in it by name: for `of_state`."""
@@ -61,10 +72,13 @@ class Trail:
         return state | {f"memory.{t}.{layer}": value for (t, layer), value in self.memory.items()}
 
     def finished(self, inside: tuple[slice, ...]) -> Drawn:
-        """What others take over of it, without its border; ValueError if the frame is not finished."""
+        """What others take over of it, without its border, for all of them the same; ValueError if it is not
+        finished."""
         if self.drawn is None or self.ground is None or self.detail is None:
             raise ValueError("a frame is followed before it is painted")
-        return Drawn(self.drawn[inside], self.ground, self.detail)
+        if self._finished is None:
+            self._finished = Drawn(Sharp(self.drawn[inside]), self.ground, self.detail)
+        return self._finished
 
     @classmethod
     def of_state(cls, state: Mapping[str, Tensor]) -> Trail:
@@ -97,15 +111,24 @@ class Following:
         self.frames, self.sources, self.canvas = frames, sources, canvas
         self._origins: dict[tuple[int, ...], Origin] = {}
 
-    def noise(self, first: Tensor) -> Tensor:
-        """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion."""
+    def noise(self, first: Tensor, regions: Sequence[Region] = ()) -> Tensor:
+        """Noise of each frame [T, C, h, w]: `first` [1 or T, C, h, w] (all the same) carried along by the motion.
+
+        Where `regions` of the frames are given, there is none outside these.
+        """
         picture = _pictures(self.canvas.cells(first[:1]))[0]
         padded = places_of(*picture.shape[:2]) - self.canvas.border_px // self.canvas.cell_px
-        return self._latents([noise_at(picture, continued(frame.places, padded)) for frame in self.frames]).to(first)
+        carried = []
+        for number, frame in enumerate(self.frames):
+            cells = self.canvas.cells_in(regions[number]) if regions else (slice(None), slice(None))
+            noise = np.zeros_like(picture)
+            noise[cells] = noise_at(picture, continued(frame.places, padded[cells]))
+            carried.append(noise)
+        return self._latents(carried).to(first)
 
     def refine(self, x_0: Tensor, t: int) -> Tensor:
         """Estimates [T, C, h, w] of time `t`, each after those of its sources that were estimated then."""
-        for number, picture in enumerate(_pictures(self.canvas.cells(x_0))):
+        for number, picture in enumerate(_pictures(self.canvas.cells(x_0), copy=True)):
             ours, sources = self.frames[number], self.sources[number]
             if t in ours.x_0:
                 continue
@@ -117,14 +140,14 @@ class Following:
             ours.x_0[t] = picture if (limit := self.canvas.limit) is None else picture.clip(-limit, limit)
         return self._latents([frame.x_0[t] for frame in self.frames]).to(x_0)
 
-    def draw(self, pictures: Tensor, contents: Tensor, draw: Draw) -> Tensor:
+    def draw(self, pictures: Tensor, contents: Tensor, draw: Draw | None) -> Tensor:
         """Pictures of the last estimates, [T, 3, H, W], with what was drawn upon their sources, and more where these
-        end.
+        end, if anything is drawn.
 
         `contents`: the frames in the colours wanted, of the same shape.
         """
         grounds = _pictures(contents)
-        for number, picture in enumerate(_pictures(pictures)):
+        for number, picture in enumerate(_pictures(pictures, copy=True)):
             ours = self.frames[number]
             if ours.drawn is not None:
                 continue
@@ -133,10 +156,11 @@ class Following:
             if sources := self.sources[number]:
                 finished, matches = zip(*((theirs.finished(inside), found) for theirs, found in sources), strict=True)
                 picture[inside] = follow_drawn(picture[inside], finished, matches, ground)
-            where = _bordered(new(ours, self.sources[number]), picture.shape[:2], self.canvas.border_px)
-            if box := around(where):
-                started, allowed = (_tensor(array).to(pictures) for array in (picture, where))
-                picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
+            if draw:
+                where = _bordered(new(ours, self.sources[number]), picture.shape[:2], self.canvas.border_px)
+                if box := around(where):
+                    started, allowed = (_tensor(array).to(pictures) for array in (picture, where))
+                    picture = _pictures(draw(started, contents[number : number + 1], allowed, box))[0]
             ours.drawn, ours.ground, ours.detail = picture, ground, detail(picture[inside])
         return torch.cat([_tensor(frame.drawn) for frame in self.frames if frame.drawn is not None]).to(pictures)
 
@@ -149,14 +173,18 @@ class Following:
         return self._origins[key]
 
     def _latents(self, pictures: list[Picture]) -> Tensor:
-        return self.canvas.latents(torch.cat([_tensor(picture) for picture in pictures]))
+        return self.canvas.latents(torch.cat([_tensor(picture) for picture in pictures]).contiguous())
 
 
 def begun(image: NDArray[np.uint8], sources: Sequence[Source], canvas: Canvas) -> Trail:
     """The trail of a frame that is still to be painted: the noise under it has moved along with the best source."""
-    places = places_of(*(-(-side // canvas.cell_px) for side in image.shape[:2]))
-    for theirs, found in sources:
-        places = carry_places(theirs.places, coarser(found, canvas.cell_px), places)
+
+    def places() -> Picture:
+        carried = places_of(*(-(-side // canvas.cell_px) for side in image.shape[:2]))
+        for theirs, found in sources:
+            carried = carry_places(theirs.places, coarser(found, canvas.cell_px), carried)
+        return carried
+
     return Trail(image, places)
 
 
@@ -180,11 +208,11 @@ def _bordered(inside: Picture, shape: tuple[int, ...], border: int) -> Picture:
     return np.pad(inside, ((border, after[0]), (border, after[1]), (0, 0)), mode="edge")
 
 
-def _pictures(images: Tensor) -> Picture:
-    """[T, C, H, W] to float32 [T, H, W, C]."""
-    return np.ascontiguousarray(images.float().permute(0, 2, 3, 1).cpu().numpy())
+def _pictures(images: Tensor, copy: bool = False) -> Picture:
+    """[T, C, H, W] to float32 [T, H, W, C]; a `copy` may be written to."""
+    return np.array(images.float().permute(0, 2, 3, 1).cpu().numpy(), order="C", copy=copy or None)
 
 
 def _tensor(picture: Picture) -> Tensor:
-    """[H, W, C] to [1, C, H, W]."""
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+    """[H, W, C] to [1, C, H, W], in the same memory."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stdvid.config import StylizeConfig, parse_size
 from stdvid.diffusion.denoiser import Denoiser
+from stdvid.diffusion.noise import normal
 from stdvid.diffusion.sampler import SampleStep, sample, sample_last
 from stdvid.errors import InputError, Interrupted
 from stdvid.following import Following, Source, Trail, begun, new
@@ -259,12 +260,13 @@ class Painter:
                 denoiser = looking_at(regions, self.stylizer, condition, sampling.guidance)
             else:
                 denoiser = self.stylizer.denoiser(condition, sampling.guidance, anchors, keep)
-            pictures = self.stylizer.decode(self._denoise(denoiser, condition, self.times[::stride], index, following))
+            latents = self._denoise(denoiser, condition, self.times[::stride], index, following, regions)
+            pictures = self.stylizer.decode(latents)
         if self.style.graphic.hatched:  # bare paper stays bare under a pen
             bare = self.style.graphic.hatched * blank_places(condition.content)
             pictures = torch.lerp(pictures, condition.content, bare)
         if following:
-            pictures = following.draw(pictures, condition.content, self._draw)
+            pictures = following.draw(pictures, condition.content, self._draw if self._guidance else None)
         elif self._guidance:
             pictures = self._draw_each(pictures, condition.content)
         drawn = self.stylizer.canvas.unpad(pictures, *images.shape[1:3]).clamp(-1, 1)
@@ -279,8 +281,9 @@ class Painter:
         times: Sequence[int],
         index: int,
         following: Following | None,
+        regions: Sequence[Region] = (),
     ) -> Tensor:
-        """The network's picture of some frames, latents [T, C, h, w].
+        """The network's picture of some frames, latents [T, C, h, w], or of `regions` of them.
 
         Refined are all estimates but the last: of that one what is drawn follows, to the pixel.
         """
@@ -290,7 +293,7 @@ class Painter:
 
         def noise(step: int) -> Tensor:
             drawn = self._noise(condition, index, step)
-            return drawn if following is None else following.noise(drawn)
+            return drawn if following is None else following.noise(drawn, regions)
 
         x = self.stylizer.schedule.add_noise(
             condition.x_0, noise(0), torch.tensor([times[0]], device=condition.x_0.device)
@@ -356,8 +359,8 @@ class Painter:
         """Noise [T, C, h, w] of step `step`: one for all frames, or one a frame, seeded by (seed, step, frame)."""
         seed, (count, *shape) = self.config.sampling.seed, condition.x_0.shape
         frames = range(index, index + count) if self.config.video.consistency == "none" else [0]
-        noises = [np.random.default_rng([seed, step, i]).standard_normal(shape, np.float32) for i in frames]
-        return torch.from_numpy(np.stack(noises)).to(condition.x_0).expand(count, -1, -1, -1)
+        noises = np.stack([normal(seed, step, frame, *shape) for frame in frames])
+        return torch.from_numpy(noises).to(condition.x_0).expand(count, -1, -1, -1)
 
 
 def plain(images: Images) -> bool:

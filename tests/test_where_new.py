@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
+from stdvid.following import Following, Trail
 from stdvid.models.nano_stylizer import CANVAS, NanoStylizer
 from stdvid.models.stylizer import to_tensor
+from stdvid.temporal.flow import places_of
 from stdvid.where_new import LEAST_PX, MARGIN_PX, looking_at, region_of
 
 BORDER = CANVAS.border_px
@@ -73,8 +76,22 @@ def test_parts_are_what_they_are_alone_and_the_rest_is_the_frame(stylizer: NanoS
                 torch.testing.assert_close(found[frame : frame + 1, :, rows, columns], expected)
                 left[frame, :, rows, columns] = False
                 assert torch.equal(alone.content, condition.content[frame : frame + 1, :, rows, columns])
+                edges = condition.told.structure[frame : frame + 1, :, *CANVAS.latents_in((rows, columns))]
+                torch.testing.assert_close(alone.told.structure, edges)
         assert torch.equal(found[left], condition.content[left])
         assert not torch.equal(found, condition.content)
+
+
+def test_noise_of_a_region_is_that_of_the_whole_frame_there() -> None:
+    image, moved = np.zeros((160, 224, 3), np.uint8), places_of(160, 224) + np.float32([3.4, -7.8])
+    following = Following([Trail(image, moved), Trail(image, lambda: moved + 9)], [[], []], CANVAS)
+    first = encoded(torch.randn(1, 3, 192, 256, generator=torch.Generator().manual_seed(0)))
+    regions = (slice(16, 144), slice(32, 160)), (slice(0, 192), slice(96, 256))
+    whole, parts = (following.noise(first, given) for given in ((), regions))
+    for number, region in enumerate(regions):
+        there = (number, slice(None), *CANVAS.latents_in(region))
+        assert torch.equal(parts[there], whole[there])
+        assert float(parts[number].abs().sum()) == pytest.approx(float(whole[there].abs().sum()))
 
 
 def encoded(pictures: torch.Tensor) -> torch.Tensor:

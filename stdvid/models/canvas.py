@@ -40,6 +40,11 @@ class Canvas:
         rows, columns = (slice(side.start // self.latent_px, side.stop // self.latent_px) for side in region)
         return rows, columns
 
+    def cells_in(self, region: Region) -> Region:
+        """As `latents_in`, of cells."""
+        rows, columns = (slice(side.start // self.cell_px, side.stop // self.cell_px) for side in region)
+        return rows, columns
+
     def bounded(self, estimates: Tensor) -> Tensor:
         """Estimates within the limit."""
         return estimates if self.limit is None else estimates.clamp(-self.limit, self.limit)

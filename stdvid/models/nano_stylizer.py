@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,12 +38,22 @@ PIXELS_PER_CALL = 600_000
 CANVAS = Canvas(PATCH_PX, cell_px=1, border_px=BORDER_PX, multiple_px=SIZE_MULTIPLE_PX, limit=1.1)
 
 
+STRUCTURE_REACH_PX = 32
+"""Edges further away do not change a pixel of the structure map; a multiple of PATCH_PX."""
+
+
 @dataclass(frozen=True)
 class Told:
-    """What the network knows of frames: their structure, encoded, and the style."""
+    """What the network knows: the structure of `frames` [T, 3, H, W], or of what is `inside` of them, and the style."""
 
-    structure: Tensor
+    frames: Tensor
     code: StyleCode
+    inside: Region = (slice(None), slice(None))
+
+    @cached_property
+    def structure(self) -> Tensor:
+        """Encoded; drawn when it is first asked for, as most frames that follow others need none."""
+        return encode(structure_map(self.frames)[..., *self.inside])
 
 
 class NanoStylizer(PartStylizer):
@@ -77,15 +87,20 @@ class NanoStylizer(PartStylizer):
 
     def bind(self, frames: Tensor, content: Tensor, style: Style) -> Condition:
         """See `Stylizer`."""
-        return Condition(encode(content), content, Told(encode(structure_map(frames)), style.code))
+        return Condition(encode(content), content, Told(frames, style.code))
 
     def part(self, condition: Condition, frame: int, region: Region) -> Condition:
         """See `PartStylizer`."""
         rows, columns = self.canvas.latents_in(region)
         latents = (slice(frame, frame + 1), slice(None), rows, columns)
         told: Told = condition.told
-        content = condition.content[frame : frame + 1, :, region[0], region[1]]
-        return Condition(condition.x_0[latents], content, Told(told.structure[latents], told.code))
+        pixels = (slice(frame, frame + 1), slice(None))
+        around, inside = _grown(region)
+        return Condition(
+            condition.x_0[latents],
+            condition.content[*pixels, *region],
+            Told(told.frames[*pixels, *around], told.code, inside),
+        )
 
     def denoiser(
         self, condition: Condition, guidance: float = 1.0, anchors: Sequence[Memory] = (), keep: Memory | None = None
@@ -105,6 +120,14 @@ class NanoStylizer(PartStylizer):
     def decode(self, latents: Tensor) -> Tensor:
         """See `Stylizer`."""
         return decode(latents)
+
+
+def _grown(region: Region) -> tuple[Region, Region]:
+    """All that the structure of a region depends on, and where the region lies in it."""
+    starts = [max(0, side.start - STRUCTURE_REACH_PX) for side in region]
+    rows, columns = (slice(start, side.stop + STRUCTURE_REACH_PX) for start, side in zip(starts, region, strict=True))
+    down, across = (slice(side.start - start, side.stop - start) for start, side in zip(starts, region, strict=True))
+    return (rows, columns), (down, across)
 
 
 @torch.no_grad()

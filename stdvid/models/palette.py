@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 BINS = 12
@@ -112,29 +113,31 @@ class ColourMap:
         moved = looked_up(self.table.to(images), images)
         if self.posterized > 0:
             moved = torch.lerp(moved, posterize(moved, self.main.to(images)), self.posterized)
-        return torch.lerp(images, moved, amount).contiguous()
+        return moved if amount == 1 else torch.lerp(images, moved, amount)
 
 
 def looked_up(table: Tensor, images: Tensor) -> Tensor:
     """What a table [3, NODES, NODES, NODES] over red, green and blue in [-1, 1] has for the colours of `images`,
     float [N, 3, H, W], linear between its nodes; beyond them it is that of its border."""
     if images.device.type == "cpu":
-        return torch.stack([_looked_up_by_opencv(table, image) for image in images])
+        pictures = images.permute(0, 2, 3, 1).numpy()
+        found = np.stack([_looked_up_by_opencv(table, picture) for picture in pictures])
+        return torch.from_numpy(found).permute(0, 3, 1, 2)
     n, _, height, width = images.shape
     places = images.permute(0, 2, 3, 1).flip(-1).reshape(1, n, height, width, 3)  # last axis first
     return F.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
 
 
-def _looked_up_by_opencv(table: Tensor, image: Tensor) -> Tensor:
-    """`looked_up` of an image [3, H, W] in half the time: a bilinear look by green and blue at the red above, and one
+def _looked_up_by_opencv(table: Tensor, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`looked_up` of a picture [H, W, 3] in half the time: a bilinear look by green and blue at the red above, and one
     below."""
     layers = table.permute(1, 2, 3, 0).reshape(NODES * NODES, NODES, 3).contiguous().numpy()
-    red, green, blue = ((image.numpy() + 1) * ((NODES - 1) / 2)).clip(0, NODES - 1)
+    red, green, blue = cv2.split(((picture + 1) * ((NODES - 1) / 2)).clip(0, NODES - 1))
     layer = np.floor(red).clip(max=NODES - 2)
     row = layer * NODES + green
     lower, upper = (cv2.remap(layers, blue, row + further, cv2.INTER_LINEAR) for further in (0, NODES))
-    found = lower + (red - layer)[..., None] * (upper - lower)
-    return torch.from_numpy(found).permute(2, 0, 1)
+    found: NDArray[np.float32] = lower + (red - layer)[..., None] * (upper - lower)
+    return found
 
 
 def main_colours(palette: Palette) -> Tensor:

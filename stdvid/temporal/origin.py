@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stdvid.temporal.flow import places_of, sample_at
 from stdvid.temporal.propagate import Match, Picture
+from stdvid.temporal.sharp import Sharp
 
 LEAST = 0.05
 """Smaller shares of a pixel are left out."""
@@ -38,9 +38,13 @@ class _Part:
     at: Picture
     gain: float
 
-    def of(self, picture: Picture, interpolation: int) -> Picture:
+    def of(self, picture: Picture | Sharp) -> Picture:
         """Its part of a picture [H, W, C]: [n, C]."""
-        found = sample_at(picture, self.at, interpolation).reshape(-1, picture.shape[2])
+        if isinstance(picture, Sharp):
+            found = picture.at(self.at, many=isinstance(self.pixels, slice))
+        else:
+            found = sample_at(picture, self.at)
+        found = found.reshape(-1, picture.shape[2])
         values: Picture = found[: len(self.share)] * (self.share * np.float32(self.gain))
         return values
 
@@ -83,9 +87,9 @@ class Origin:
             mixed[part.pixels] += part.share * pictures[part.source].reshape(len(mixed), -1)[part.pixels]
         return mixed.reshape(*self.shape, -1)
 
-    def moved(self, pictures: Sequence[Picture], interpolation: int = cv2.INTER_LINEAR) -> Picture:
+    def moved(self, pictures: Sequence[Picture] | Sequence[Sharp]) -> Picture:
         """The pictures of the frames, [H, W, C] each, where, and as strong as, they are now."""
         moved = np.zeros((self.shape[0] * self.shape[1], pictures[0].shape[2]), np.float32)
         for part in self._parts:
-            moved[part.pixels] += part.of(pictures[part.source], interpolation)
+            moved[part.pixels] += part.of(pictures[part.source])
         return moved.reshape(*self.shape, -1)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stdvid.temporal.fade import fade
+from stdvid.temporal.fade import NONE, fade
 from stdvid.temporal.flow import (
     DisFlow,
     Flow,
@@ -66,7 +66,7 @@ def match(image: Image, before: Image, flow: DisFlow) -> Match:
     There is no trust where a pixel was hidden or is at a boundary of motion, and little where its colour is another.
     """
     back, ahead = flow(image, before), flow(before, image)
-    return _matched(image, before, back, occluded(back, ahead))
+    return _matched(image, before, back, occluded(back, ahead), _gap(image, before))
 
 
 def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match]:
@@ -74,19 +74,21 @@ def match_both(image: Image, before: Image, flow: DisFlow) -> tuple[Match, Match
 
     To paint them anew in each frame flickers; but where such matches end has to be looked at (ways.py).
     """
-    back, ahead = flow(image, before), flow(before, image)
+    back, ahead, resting = flow(image, before), flow(before, image), _gap(image, before)
     return (
-        _matched(image, before, back, unmatched(back, ahead)),
-        _matched(before, image, ahead, unmatched(ahead, back)),
+        _matched(image, before, back, unmatched(back, ahead), resting),
+        _matched(before, image, ahead, unmatched(ahead, back), resting),
     )
 
 
-def _matched(image: Image, other: Image, flow: Flow, lost: NDArray[np.bool_]) -> Match:
-    """A match by `flow`, but for what is `lost` [H, W]."""
+def _matched(image: Image, other: Image, flow: Flow, lost: NDArray[np.bool_], resting_gap: Picture) -> Match:
+    """A match by `flow`, but for what is `lost` [H, W]; `resting_gap` [H, W] is that of pixels in the same place."""
     seen, moved = ~lost, warp(other, flow)
     faded = fade(image, moved, seen)
-    other, moved = faded.of(other), faded.of(moved)
-    still = (squared(flow) < STILL_PX**2) & (_gap(image, other) < STILL_RMS**2)
+    if faded is not NONE:
+        other, moved = faded.of(other), faded.of(moved)
+        resting_gap = _gap(image, other)
+    still = (squared(flow) < STILL_PX**2) & (resting_gap < STILL_RMS**2)
     resting = still.astype(np.uint8)
     flow = np.asarray(cv2.copyTo(np.zeros_like(flow), resting, flow.copy()), np.float32)
     gap = _gap(image, np.asarray(cv2.copyTo(other, resting, moved), np.uint8))
@@ -114,7 +116,7 @@ def known_before(gain: float) -> float:
 def _gap(image: Image, other: Image) -> Picture:
     """Squared difference of colour, 0..1, summed over channels, a little blurred: [H, W]."""
     gap = cv2.subtract(image, other, dtype=cv2.CV_32F)
-    return squared(np.asarray(cv2.GaussianBlur(gap, (0, 0), 1.5))) / np.float32(255**2)
+    return squared(np.asarray(cv2.GaussianBlur(gap, (9, 9), 1.5))) / np.float32(255**2)
 
 
 def around(fresh: Picture) -> tuple[slice, slice] | None:

@@ -16,6 +16,7 @@ import numpy as np
 from stdvid.temporal.flow import squared, warp
 from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import KEPT, Match, Picture
+from stdvid.temporal.sharp import Sharp
 
 DETAIL_PX, DETAIL_AREA_PX, DETAIL_GAIN = 1.0, 12.0, 1.1
 """Detail is what a blur of DETAIL_PX takes away; its strength is compared over areas of DETAIL_AREA_PX, and raised by
@@ -33,7 +34,7 @@ def follow(x: Picture, befores: Sequence[Picture], origin: Origin) -> Picture:
 
     Strokes are what is finer than LIGHT_PX; light and colour are those of `x`: they follow the source at once.
     """
-    moved = _sharpened(origin.moved(befores, cv2.INTER_LANCZOS4), detail(x))
+    moved = _sharpened(origin.moved([Sharp(before) for before in befores]), detail(x))
     moved += light(x - moved)
     result: Picture = x + origin.trust * (moved - x)
     return result
@@ -44,7 +45,7 @@ class Drawn:
     """A finished frame: its `picture` [H, W, 3], its `ground` [H, W, 3] before anything was painted, and how strong its
     `detail` is, [H, W, 1]."""
 
-    picture: Picture
+    picture: Sharp
     ground: Picture
     detail: Picture
 
@@ -57,7 +58,7 @@ def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match],
     trusted wholly. Light and colour change as those of `ground` do, the frame [H, W, 3] before anything is painted.
     """
     origin = Origin(matches, KEPT)
-    moved = origin.moved([before.picture for before in befores], cv2.INTER_LANCZOS4)
+    moved = origin.moved([before.picture for before in befores])
     moved = _sharpened(moved, origin.moved([before.detail for before in befores]))
     moved += origin.mixed([_relit(before, found, ground) for before, found in zip(befores, matches, strict=True)])
     result: Picture = x + origin.trust * (moved - x)

@@ -9,6 +9,7 @@ import pytest
 from stdvid.temporal.flow import warp
 from stdvid.temporal.origin import Origin
 from stdvid.temporal.propagate import KEPT, Match, Picture
+from stdvid.temporal.sharp import Sharp
 
 HEIGHT, WIDTH = 37, 53
 
@@ -30,11 +31,16 @@ def left_half() -> Picture:
     return trust
 
 
-@pytest.mark.parametrize("interpolation", [cv2.INTER_LINEAR, cv2.INTER_LANCZOS4])
-def test_of_one_frame_it_is_that_frame_warped(interpolation: int) -> None:
+def test_of_one_frame_it_is_that_frame_warped() -> None:
     found, [picture] = matched(2.3, KEPT), pictures(1)
-    moved = Origin([found]).moved([picture], interpolation)
-    np.testing.assert_array_equal(moved, warp(picture, found.flow, interpolation))
+    np.testing.assert_array_equal(Origin([found]).moved([picture]), warp(picture, found.flow))
+
+
+@pytest.mark.parametrize("trust", [KEPT, left_half()])
+def test_what_is_sharp_is_read_sharply_much_of_it_or_little(trust: Picture | float) -> None:
+    found, picture = matched(2.3, trust), cv2.GaussianBlur(pictures(1)[0], (0, 0), 0.7)
+    moved, expected = Origin([found]).moved([Sharp(picture)]), warp(picture, found.flow, cv2.INTER_LANCZOS4)
+    np.testing.assert_allclose(moved[:, : WIDTH // 2], expected[:, : WIDTH // 2], atol=0.1)
 
 
 def test_the_last_frame_goes_before_the_others_where_it_is_trusted() -> None:

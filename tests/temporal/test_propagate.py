@@ -20,6 +20,7 @@ from stdvid.temporal.propagate import (
     match,
     noise_at,
 )
+from stdvid.temporal.sharp import Sharp
 from stdvid.temporal.strokes import LIGHT_PX, Drawn, detail, follow, follow_drawn, fresh
 
 HEIGHT, WIDTH, SQUARE, LEFT, TOP, STEP = 96, 128, 40, 30, 28, 6
@@ -143,7 +144,7 @@ def resting(trust: float = KEPT) -> Match:
 
 
 def drawn_on(ground: Picture, picture: Picture) -> Drawn:
-    return Drawn(picture, ground, detail(picture))
+    return Drawn(Sharp(picture), ground, detail(picture))
 
 
 def test_what_was_drawn_stays_as_it_was_however_long_nothing_moves() -> None:
