@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -49,6 +50,11 @@ class Drawn:
     ground: Picture
     detail: Picture
 
+    @cached_property
+    def small_ground(self) -> Picture:
+        """Of which its light is taken."""
+        return _smaller(self.ground)
+
 
 def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match], ground: Picture) -> Picture:
     """As `follow`, where `befores` are finished and `x` is not yet; by the `matches` of `x`'s frame in theirs, of which
@@ -60,19 +66,23 @@ def follow_drawn(x: Picture, befores: Sequence[Drawn], matches: Sequence[Match],
     origin = Origin(matches, KEPT)
     moved = origin.moved([before.picture for before in befores])
     moved = _sharpened(moved, origin.moved([before.detail for before in befores]))
-    moved += origin.mixed([_relit(before, found, ground) for before, found in zip(befores, matches, strict=True)])
+    small = _smaller(ground)
+    relit = [_relit(before, found, small) for before, found in zip(befores, matches, strict=True)]
+    moved += origin.mixed([_larger(light, ground) for light in relit])
     result: Picture = x + origin.trust * (moved - x)
     return result
 
 
-def _relit(before: Drawn, found: Match, ground: Picture) -> Picture:
-    """How light has changed since, for each pixel of now: of the grounds, which show the same, so that nothing of one
-    thing is in the light of another; and of what is trusted, or what is seen no more would stay in the paint."""
-    now, then, trust, flow = (_smaller(picture) for picture in (ground, before.ground, found.trust, found.flow))
-    scale = _scale(ground)
-    change = now - np.float32(found.gain) * warp(then, flow / np.float32(scale))
+def _relit(before: Drawn, found: Match, now: Picture) -> Picture:
+    """How light has changed since, for each pixel of now, smaller: of the grounds, which show the same, so that nothing
+    of one thing is in the light of another; and of what is trusted, or what is seen no more would stay in the paint.
+    `now` is the ground of now, smaller."""
+    trust, flow = _smaller(found.trust), _smaller(found.flow)
+    scale = _scale(found.trust)
+    change = now - np.float32(found.gain) * warp(before.small_ground, flow / np.float32(scale))
     sums, weights = (_blurred(picture, LIGHT_PX / scale) for picture in (change * trust, trust))
-    return _larger(np.divide(sums, weights.clip(min=1e-3), dtype=np.float32), ground)
+    relit: Picture = np.divide(sums, weights.clip(min=1e-3), dtype=np.float32)
+    return relit
 
 
 def fresh(found: Match) -> Picture:

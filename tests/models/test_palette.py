@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stdvid.models import palette as module
-from stdvid.models.palette import BINS, NODES, ColourMap, Palette, looked_up, transport_table
+from stdvid.models.palette import BINS, NODES, ColourMap, Palette, transport_table
 
 SEEDS = st.integers(0, 10_000)
 
@@ -33,13 +33,16 @@ def flat(*colour: float) -> Tensor:
 @pytest.mark.parametrize("spread", [1.0, 1.3])
 def test_a_table_is_linear_between_its_nodes_and_ends_at_its_border(spread: float) -> None:
     table = torch.rand(3, NODES, NODES, NODES, generator=torch.Generator().manual_seed(0))
-    images = torch.cat([picture(seed) for seed in (1, 2)]) * spread
+    colours = ColourMap(table, torch.zeros(1, 3), posterized=0.0)
+    images = ((torch.cat([picture(seed) for seed in (1, 2)]) * spread + 1) * 127.5).round() / 127.5 - 1  # of 8 bits
     places = images.permute(0, 2, 3, 1).flip(-1)[None]
     referee = functional.grid_sample(table[None], places, align_corners=True, padding_mode="border")[0].transpose(0, 1)
-    found = looked_up(table, images)
+    found = colours.apply(images)
     torch.testing.assert_close(found, referee, atol=4e-3, rtol=0)  # OpenCV before 5 knows 32 places between nodes
-    nodes = torch.linspace(-1, 1, NODES).expand(3, 1, NODES)[None]  # greys, from node to node
-    torch.testing.assert_close(looked_up(table, nodes)[0, :, 0], table.diagonal(0, 1, 2).diagonal(0, 1, 2))
+    for red in (0, NODES - 1):
+        nodes = torch.linspace(-1, 1, NODES).repeat(3, 1)[None, :, None]  # from node to node of green and blue
+        nodes[:, 0] = nodes[0, 0, 0, red]
+        torch.testing.assert_close(colours.apply(nodes)[0, :, 0], table[:, red].diagonal(0, 1, 2))
 
 
 @given(seed=SEEDS)
