@@ -24,10 +24,12 @@ def step(
     """Strategic stochastic sampling of TCD (arXiv 2402.19159 alg. 4): jump to (1 - gamma) s, then re-noise to s.
 
     gamma 0 is a plain DDIM step. `noise`, shaped like `x_t`, is needed when gamma > 0; the last step, to the clean
-    image, adds none.
+    image, adds none: it ends at `x_0`.
     """
+    if s == CLEAN:
+        return x_0
     times = x_t.new_full((x_t.shape[0],), t).long()
-    if gamma == 0 or s == CLEAN:
+    if gamma == 0:
         return jump(schedule, x_t, x_0, times, times.new_full(times.shape, s))
     if noise is None:
         raise ValueError("gamma > 0 needs noise")
