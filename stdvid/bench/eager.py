@@ -6,6 +6,7 @@ import multiprocessing
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,24 @@ from stdvid.stylize import Job, Plan, plan
 EAGER_FRAMES = 8
 
 
-def eager(planned: Plan) -> float:
-    """Seconds a frame of `eager_loop` for the same clip, in a new process, for which nothing was done."""
-    job = planned.job
+@dataclass(frozen=True)
+class Eager:
+    """Seconds of the loop: until its first frame is done, from the start of its process, and for each after that."""
+
+    start_s: float
+    frame_s: float
+
+    def of(self, frames: int) -> float:
+        """From the start of the process to the file, for so many."""
+        return self.start_s + (frames - 1) * self.frame_s
+
+
+def eager(planned: Plan) -> Eager:
+    """`eager_loop` for the same clip, in a new process, for which nothing was done."""
+    job, began = planned.job, time.perf_counter()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(eager_loop, job.source, job.styles[0], planned.size, planned.times).result()
+        frame_s = pool.submit(eager_loop, job.source, job.styles[0], planned.size, planned.times).result()
+        return Eager(time.perf_counter() - began - EAGER_FRAMES * frame_s, frame_s)
 
 
 @torch.no_grad()

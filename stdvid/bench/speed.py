@@ -44,6 +44,7 @@ class Speed:
         start_s, first_frame_s: from the start of the command until its plan, and until the first frames are painted.
         network_share_of_wall: of that time, that the network was at work.
         speedup_over_eager: time a frame of the eager loop, which does not count its start, over ours, which does.
+        speedup_start_to_file: time of the eager loop over ours, for as many frames, both from their start to the file.
         flop_share_of_limit: operations a second of the network by itself over those of a product of matrices.
         media_over_ffmpeg: time of decoding and encoding over ffmpeg's with the same settings.
         over_stylization: time a frame over that of cv2.stylization.
@@ -57,6 +58,7 @@ class Speed:
     first_frame_s: float
     network_share_of_wall: float
     speedup_over_eager: float
+    speedup_start_to_file: float
     flop_share_of_limit: float | None
     media_over_ffmpeg: float | None
     over_stylization: float
@@ -91,7 +93,7 @@ def bench(clip: Path, style: Path, frames: int | None = None, say: Callable[[str
         say("painting")
         ours = painting(clip, style, folder / "painted.mp4", frames)
         say("the eager loop")
-        eager_s = eager(planned)
+        loop = eager(planned)
         say("the limit of this CPU")
         share = flop_share(planned)
         say("the media path")
@@ -104,7 +106,8 @@ def bench(clip: Path, style: Path, frames: int | None = None, say: Callable[[str
         start_s=ours.start_s,
         first_frame_s=ours.first_frame_s,
         network_share_of_wall=ours.network_seconds / ours.seconds,
-        speedup_over_eager=eager_s / seconds,
+        speedup_over_eager=loop.frame_s / seconds,
+        speedup_start_to_file=loop.of(ours.frames) / ours.seconds,
         flop_share_of_limit=share,
         media_over_ffmpeg=media,
         over_stylization=seconds / filter_seconds(planned),

@@ -64,7 +64,8 @@ def fade(image: Image, before: Image, seen: NDArray[np.bool_]) -> Fade:
     valid = cv2.resize(seen.astype(np.float64), small, interpolation=cv2.INTER_AREA).ravel()
     if valid.sum() < 1:
         return NONE
-    squares, products, others = ((a * b).sum(1) for a, b in ((ours, ours), (ours, theirs), (theirs, theirs)))
+    pairs = (ours, ours), (ours, theirs), (theirs, theirs)
+    squares, products, others = (np.einsum("nc,nc->n", a, b) for a, b in pairs)
     unchanged = (squares + others - 2 * products).clip(0)
     alike = unchanged < OUTLIER_RMS**2
     if valid @ np.minimum(unchanged, OUTLIER_RMS**2) <= valid @ alike * LEAST_RMS**2:
