@@ -1,6 +1,7 @@
 """A network of a bundle in int8, for CPUs: quantized after training by NNCF, on the states that painting meets.
 
-    torch UNet -> graph of OpenVINO -> ranges of all tensors over real calls -> int8 -> STUDENT.int8.xml, .bin, manifest
+    torch UNet -> graph of OpenVINO -> ranges of all tensors over real calls -> int8
+        -> STUDENT.int8.xml, .bin, STUDENT.trial.safetensors, manifest
 
 Weights and inputs of convolutions, linear layers and attention become int8. What the time and the style vector become
 (embeddings and what they scale features by) does not: it costs nothing, and is where int8 is felt.
@@ -27,9 +28,11 @@ from stdvid.distill.graph import Graph
 from stdvid.errors import ModelError, UsageError
 from stdvid.models.allocator import keep_freed_memory
 from stdvid.models.bundle import MANIFEST, Bundle, entry_facts, read_bundle, sha256_of
+from stdvid.models.nano_stylizer import trial_calls
 from stdvid.models.network import NetworkEntry, Quantized
 from stdvid.models.openvino_backend import INPUTS
 from stdvid.models.openvino_graph import SAFE, runtime
+from stdvid.models.openvino_trial import Examples, save_examples
 
 PAIRS = 72
 """Pictures that are painted."""
@@ -63,7 +66,7 @@ def quantize(source: str, photos: Pool, styles: Pool, pairs: int = PAIRS) -> Ite
         order = np.random.default_rng(0).permutation(len(met))
         used, tested = ([met[i] for i in part] for part in (order[:CALLS], order[CALLS:][:24]))
         model = to_int8(graph, used)
-        written = _write(model, bundle.folder, entry)
+        written = _write(model, bundle.folder, entry, trial_calls(stylizer, entry.start))
         _put_in_manifest(bundle, written)
         yield written, _error(graph, model, tested or used)
 
@@ -103,15 +106,17 @@ def to_int8(graph: Graph, met: Sequence[Call]) -> Any:
         )
 
 
-def _write(model: Any, folder: Path, entry: NetworkEntry) -> NetworkEntry:
+def _write(model: Any, folder: Path, entry: NetworkEntry, examples: Examples) -> NetworkEntry:
     import openvino
 
     path = folder / f"{Path(entry.file).stem}.int8.xml"
     openvino.save_model(model, path, compress_to_fp16=True)
-    weights = path.with_suffix(".bin")
-    for file in (path, weights):
+    weights, trial = path.with_suffix(".bin"), path.with_name(f"{Path(entry.file).stem}.trial.safetensors")
+    save_examples(trial, examples)
+    for file in (path, weights, trial):
         file.chmod(0o644)
-    return replace(entry, int8=Quantized(path.name, sha256_of(path), weights.name, sha256_of(weights), entry.sha256))
+    hashes = {"of": entry.sha256, "trial": trial.name, "trial_sha256": sha256_of(trial)}
+    return replace(entry, int8=Quantized(path.name, sha256_of(path), weights.name, sha256_of(weights), **hashes))
 
 
 def _put_in_manifest(bundle: Bundle, written: NetworkEntry) -> None:

@@ -3,6 +3,7 @@
 manifest.json     architecture, schedule, networks with their strength and SHA-256, licence
 *.safetensors     one file a network, fp16: all of its weights, or the low-rank changes to those of another file
 *.int8.xml, .bin  the UNet of a network again, in int8, for CPUs (`stdvid distill quantize`)
+*.trial.safetensors    calls and their x_0, to try that one by
 MODEL_CARD.md
 """
 
@@ -31,7 +32,7 @@ from stdvid.models.memory import Work
 from stdvid.models.nano_stylizer import BORDER_PX, NanoStylizer, trial_calls
 from stdvid.models.network import NetworkEntry, Quantized, nearest
 from stdvid.models.openvino_backend import Int8Nano, Int8Unet
-from stdvid.models.openvino_trial import Examples, Verdict, verdict
+from stdvid.models.openvino_trial import Examples, Verdict, read_examples, verdict
 from stdvid.models.style_encoder import StyleEncoder
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class Bundle:
         self.graph(entry)  # nothing is parsed that is not verified
 
         def examples() -> Examples:
+            if entry.int8 and entry.int8.trial:
+                return read_examples(_read_verified(self.folder / entry.int8.trial, entry.int8.trial_sha256))
             return trial_calls(replace(self, precision="fp32").load(entry, torch.device("cpu")), entry.start)
 
         graph, weights = (self.folder / name for name in (entry.int8.file, entry.int8.weights))
@@ -202,7 +205,7 @@ def read_bundle(base: str) -> Bundle:
         bundle = Bundle(folder=folder, networks=networks, **manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"'{folder}' is not a model bundle; it needs a {MANIFEST} of {FORMAT}; export one") from exc
-    graphs = [name for n in networks if n.int8 for name in (n.int8.file, n.int8.weights)]
+    graphs = [name for n in networks if n.int8 for name in (n.int8.file, n.int8.weights, n.int8.trial) if name]
     names = [*graphs, *(name for n in networks for name in (n.file, n.base) if name is not None)]
     if not networks or any(Path(name).name != name for name in names):
         raise ModelError(f"'{folder}/{MANIFEST}' names no weight file beside it; export the bundle again")

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Quantized:
     """The UNet of a network once more, in int8, as a graph of OpenVINO: two files and their hashes; `of`: the hash
-    of the weights that it was made of."""
+    of the weights that it was made of. `trial`: calls, and x_0 by torch, to try it by; "" where there are none."""
 
     file: str
     sha256: str
     weights: str
     weights_sha256: str
     of: str
+    trial: str = ""
+    trial_sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Whether OpenVINO runs an int8 network here: found out once, in a process of its own, and remembered.
 
 Native code that crashes takes its process with it and cannot be caught. So the first use on a machine is a trial: a few
-tiny calls by a child, compared with torch here. The verdict is kept by versions, CPU and hashes of the network.
+tiny calls by a child, compared with torch's, which come with the network: torch's UNet would take seconds to import.
+The verdict is kept by versions, CPU and hashes of the network.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
+from safetensors.numpy import load, save_file
 
 from stdvid.models import openvino_graph
 
@@ -31,6 +33,8 @@ TIMEOUT_S = 120.0
 
 TOLERANCE = 0.15
 """Of x_0 from torch's, relative; a sound network is within a fraction of it."""
+
+X_0 = "x_0"
 
 Array = NDArray[np.float32]
 Examples = tuple[list[dict[str, Array]], list[Array]]
@@ -43,6 +47,25 @@ class Verdict:
     works: bool
     why: str = ""
     rest: str = ""
+
+
+def save_examples(path: Path, examples: Examples) -> None:
+    """For `read_examples`; in half precision."""
+    calls, expected = examples
+    named = {f"{n}/{name}": value for n, call in enumerate(calls) for name, value in call.items()}
+    named |= {f"{n}/{X_0}": value for n, value in enumerate(expected)}
+    save_file({name: value.astype(np.float16, order="C") for name, value in named.items()}, path)
+
+
+def read_examples(data: bytes) -> Examples:
+    """Calls and their x_0, of a file."""
+    named = {name: value.astype(np.float32) for name, value in load(data).items()}
+    expected = [named.pop(f"{n}/{X_0}") for n in range(sum(name.endswith(f"/{X_0}") for name in named))]
+    calls: list[dict[str, Array]] = [{} for _ in expected]
+    for key, value in named.items():
+        number, _, name = key.partition("/")
+        calls[int(number)][name] = value
+    return calls, expected
 
 
 def openvino_version() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -273,6 +274,46 @@ def test_a_crash_in_a_trial_is_that_of_the_child_alone(
     assert not found.works
     assert why in found.why
     assert verdict_of(bundle).exists() == ("left no results" not in why)
+
+
+def test_what_to_try_by_comes_with_a_network_or_is_made_here(
+    bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[openvino_trial.Examples] = []
+    monkeypatch.setattr(openvino_trial, "_try", lambda *given: (met.append(given[2:]), (Verdict(True), False))[1])
+    entry = bundle.networks[0]
+    assert entry.int8 is not None
+    assert entry.int8.trial
+    older = dataclasses.replace(entry, int8=dataclasses.replace(entry.int8, trial="", trial_sha256=""))
+    assert bundle.int8_works(entry).works
+    assert bundle.int8_works(older).works
+    (calls, expected), (calls_here, expected_here) = met
+    for ours, theirs in [*zip(calls, calls_here, strict=True), ({"x_0": expected}, {"x_0": expected_here})]:
+        assert ours.keys() == theirs.keys()
+        for name, values in ours.items():
+            for one, other in zip(values, theirs[name], strict=True):
+                np.testing.assert_allclose(one, other, atol=5e-3, rtol=2e-3)
+
+
+def test_a_trial_of_the_embedded_network_needs_no_unet_of_torch(cache: Path) -> None:
+    """To import it takes longer than all the rest of a first run."""
+    code = """
+import sys
+from stdvid.models.bundle import read_bundle
+bundle = read_bundle("nano")
+assert bundle.int8_works(bundle.networks[0]).works
+assert "stdvid.models.nano" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_damaged_file_to_try_by_is_refused(bundle: Bundle, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle.folder, folder)
+    next(folder.glob("*.trial.safetensors")).write_bytes(b"else")
+    with pytest.raises(ModelError, match="trial"):
+        read_bundle(str(folder)).int8_works(bundle.networks[0])
 
 
 def test_a_place_that_cannot_be_written_costs_a_trial_each_time(bundle: Bundle, cache: Path) -> None:
